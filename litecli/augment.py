@@ -1,0 +1,100 @@
+"""Stored squares -> network inputs, on tensors: the plain view, and augmented views for training.
+
+The augmentation of image n in episode (or epoch) k is a function of (seed, k, n) alone, so that
+both passes of a support gradient see the same pixels whatever the chunking.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from litecli.config import Preprocess
+
+Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the stored square
+
+
+class View:
+    """Turns stored squares into inputs [B, 3, S, S]; `augment` = the (seed, k) of random views."""
+
+    def __init__(
+        self,
+        squares: Callable[[int], np.ndarray],
+        preprocess: Preprocess,
+        augment: tuple[int, ...] | None = None,
+        smallest_crop: float = 0.4,
+    ) -> None:
+        self.squares = squares
+        self.preprocess = preprocess
+        self.augment = augment
+        self.smallest_crop = smallest_crop
+
+    def __call__(self, numbers: Sequence[int]) -> Tensor:
+        """Inputs [B, 3, S, S] float32 of the images with these numbers."""
+        if self.augment is None:
+            return normalise(torch.stack([self._plain(n) for n in numbers]), self.preprocess)
+        crops, colours = [], []
+        for number in numbers:
+            rng = np.random.default_rng((*self.augment, int(number)))
+            crops.append(self._random_crop(self.squares(int(number)), rng))
+            colours.append(rng.uniform(-1.0, 1.0, size=4))
+        pixels = torch.stack(crops).float()
+        jittered = colour_jitter(pixels, torch.from_numpy(np.array(colours)).float())
+        return normalise(jittered, self.preprocess)
+
+    def _plain(self, number: int) -> Tensor:
+        """The centre crop that adapt and classify see (the stored square is the short side)."""
+        square = self.squares(int(number))
+        side = len(square)
+        kept = min(side, round(side * self.preprocess.image_size / self.preprocess.resize_side))
+        edge = (side - kept) // 2
+        return resized(square, (edge, edge, kept, kept), self.preprocess.image_size, "bicubic")
+
+    def _random_crop(self, square: np.ndarray, rng: np.random.Generator) -> Tensor:
+        crop = resized(
+            square, random_box(len(square), rng, self.smallest_crop), self.preprocess.image_size
+        )
+        return crop.flip(-1) if rng.random() < 0.5 else crop
+
+
+def random_box(side: int, rng: np.random.Generator, smallest: float) -> Box:
+    """A crop of `smallest` to all of the area with an aspect ratio of 3:4 to 4:3."""
+    area = rng.uniform(smallest, 1.0) * side * side
+    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)))
+    height = int(np.clip(round((area / ratio) ** 0.5), 1, side))
+    width = int(np.clip(round((area * ratio) ** 0.5), 1, side))
+    top, left = int(rng.integers(side - height + 1)), int(rng.integers(side - width + 1))
+    return top, left, height, width
+
+
+def resized(square: np.ndarray, box: Box, side: int, mode: str = "bilinear") -> Tensor:
+    """Cut `box` out of uint8 [s, s, 3] and resize it, antialiased, to uint8 [3, side, side]."""
+    top, left, height, width = box
+    crop = torch.from_numpy(np.array(square[top : top + height, left : left + width]))
+    batch = crop.permute(2, 0, 1)[None]
+    return functional.interpolate(batch, (side, side), mode=mode, antialias=True)[0]
+
+
+def colour_jitter(pixels: Tensor, amounts: Tensor) -> Tensor:
+    """Brightness, contrast, saturation and warmth as a phone's light varies.
+
+    `pixels` is float [B, 3, S, S] in 0 to 255, `amounts` [B, 4] in -1 to 1; returns the same shape.
+    """
+    brightness, contrast, saturation, warmth = (
+        amounts[:, i, None, None, None] for i in range(amounts.shape[1])
+    )
+    grey = pixels.mean(dim=1, keepdim=True)
+    pixels = grey + (pixels - grey) * (1 + 0.4 * saturation)
+    mean = grey.mean(dim=(2, 3), keepdim=True)
+    pixels = mean + (pixels - mean) * (1 + 0.4 * contrast)
+    tint = torch.cat([1 + 0.1 * warmth, torch.ones_like(warmth), 1 - 0.1 * warmth], dim=1)
+    return (pixels * (1 + 0.3 * brightness) * tint).clamp(0, 255)
+
+
+def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """uint8 or float [B, 3, S, S] in 0 to 255 -> float32 (value / 255 - mean) / std."""
+    mean = torch.tensor(preprocess.mean)[:, None, None] * 255
+    std = torch.tensor(preprocess.std)[:, None, None] * 255
+    return (pixels.float() - mean) / std

@@ -1,0 +1,241 @@
+"""Networks from timm, and the only file that knows timm.
+
+A backbone is any timm network called without its classifier: images [B, 3, S, S] -> features
+[B, D]. Weights come from timm's own cache or download (`auto`), a file, a timm local-directory
+folder, or nowhere (`none`).
+"""
+
+import difflib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from torch import Tensor, nn
+
+from litecli import storage
+from litecli.config import Preprocess
+from litecli.errors import ExitCode, LiteError
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without classifier, and what is needed to build it again."""
+
+    network: nn.Module
+    architecture: str
+    architecture_args: dict[str, Any]
+    num_features: int  # D
+    preprocess: Preprocess
+    licence: str
+    origin: str  # where its weights come from, one line
+
+
+def build(
+    name: str, weights: str = "auto", image_size: int | None = None, offline: bool = False
+) -> Backbone:
+    """Make the timm network `name` with `weights` (auto, none, a FILE or a timm local DIR).
+
+    `image_size` overrides the size the weights were made for. Raises LiteError: unknown name
+    (USAGE), weights that do not fit or are unsafe (MISSING), download impossible (NETWORK).
+    """
+    path = Path(weights)
+    if weights not in ("auto", "none") and not path.exists():
+        raise LiteError(
+            f"No weights at {weights}.",
+            "--weights takes auto, none, a file or a timm local-directory folder.",
+            code=ExitCode.USAGE,
+        )
+    if weights not in ("auto", "none") and path.is_dir():
+        return _from_folder(path, image_size)
+    if not name.startswith("hf-hub:"):
+        check_name(name)
+    if weights == "auto":
+        network = _download(name, offline)
+        origin = f"timm pretrained {name}"
+    else:
+        network = timm.create_model(name, pretrained=False, num_classes=0)
+        origin = "random initialisation"
+        if weights != "none":
+            _load_file(network, path)
+            origin = f"file {path.name}"
+    return _describe(network, name, {}, image_size, origin)
+
+
+def rebuild(architecture: str, architecture_args: Mapping[str, Any]) -> nn.Module:
+    """The network of a model folder's config, with weights still to be loaded."""
+    return timm.create_model(
+        architecture, pretrained=False, num_classes=0, **dict(architecture_args)
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise LiteError (USAGE) with the nearest timm names when timm does not know `name`."""
+    architecture, _, tag = name.partition(".")
+    if name.startswith("timm/"):
+        raise LiteError(
+            f"{name} is a hub name.", fix=f"--backbone hf-hub:{name}", code=ExitCode.USAGE
+        )
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"Did you mean {', '.join(near)}?" if near else "See timm.list_models()."
+        raise LiteError(f"timm has no network {architecture}.", hint, code=ExitCode.USAGE)
+    tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        known = ", ".join(tags[:5]) or "none"
+        raise LiteError(
+            f"{architecture} has no weights {tag}.", f"Available: {known}.", code=ExitCode.USAGE
+        )
+
+
+def batch_norm_layers(network: nn.Module) -> list[str]:
+    """Names of the layers whose training-mode output looks at the whole batch."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
+
+
+def count_macs(network: nn.Module, image_size: int) -> int:
+    """Multiply-accumulates of one forward pass of one image, convolutions and matrix products."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, image_size, image_size, device=device))
+    return counter.get_total_flops() // 2
+
+
+def _download(name: str, offline: bool) -> nn.Module:
+    if offline:
+        raise _network_error(name, "--offline was given")
+    hub_log = logging.getLogger("timm")
+    level = hub_log.level
+    try:
+        hub_log.setLevel(logging.ERROR)
+        return timm.create_model(name, pretrained=True, num_classes=0)
+    except RuntimeError as error:  # timm: no pretrained weights exist for this network
+        if "pretrained" not in str(error).lower():
+            raise _network_error(name, str(error)) from error
+        raise LiteError(
+            f"timm has no pretrained weights for {name}.",
+            fix="--weights none, or --weights FILE",
+            code=ExitCode.USAGE,
+        ) from error
+    except (OSError, ValueError) as error:
+        raise _network_error(name, str(error)) from error
+    except Exception as error:  # the hub's client has error classes of its own, all about reaching it
+        if type(error).__module__.split(".")[0] not in ("huggingface_hub", "httpx", "requests"):
+            raise
+        raise _network_error(name, str(error)) from error
+    finally:
+        hub_log.setLevel(level)
+
+
+def _network_error(name: str, reason: str) -> LiteError:
+    first_line = reason.strip().splitlines()[0][:100] if reason.strip() else "no answer"
+    return LiteError(
+        f"Could not download the weights of {name} ({first_line}).",
+        "On a machine with a network, save model.safetensors of that network from its hub page.",
+        f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
+        code=ExitCode.NETWORK,
+    )
+
+
+def _from_folder(folder: Path, image_size: int | None) -> Backbone:
+    """timm's local-directory form: config.json (architecture, arguments, preprocessing), weights."""
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        architecture = config["architecture"]
+    except (OSError, ValueError, KeyError) as error:
+        raise LiteError(
+            f"{folder} is not a timm model folder.",
+            "It needs config.json with an architecture, and model.safetensors.",
+            code=ExitCode.MISSING,
+        ) from error
+    check_name(architecture)
+    arguments = dict(config.get("model_args") or {})
+    network = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+    _load_file(network, folder / "model.safetensors")
+    cfg = dict(config.get("pretrained_cfg") or {})
+    network.pretrained_cfg = {**getattr(network, "pretrained_cfg", {}), **cfg}
+    licence = cfg.get("license", "unknown")
+    origin = f"timm folder {folder.name}"
+    return _describe(network, architecture, arguments, image_size, origin, licence)
+
+
+def _load_file(network: nn.Module, path: Path) -> None:
+    """Load weights, classifier rows ignored; refuse pickled code and other architectures."""
+    state = read_weights(path)
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in state]
+    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    if missing or odd:
+        names = ", ".join((odd + missing)[:3])
+        raise LiteError(
+            f"{path.name} holds weights of another network: {len(missing) + len(odd)} of "
+            f"{len(wanted)} tensors do not fit.",
+            f"The first are {names}.",
+            code=ExitCode.MISSING,
+        )
+    network.load_state_dict({name: state[name] for name in wanted})
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors or a `weights_only` torch file; LiteError MISSING otherwise."""
+    if path.suffix == ".safetensors":
+        tensors, _ = storage.read_tensors(path)
+        return {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling refuses in many ways; the user's answer is one
+        raise LiteError(
+            f"{path} cannot be loaded as plain weights.",
+            "It is damaged or contains code, which litecli never runs.",
+            "convert it to safetensors on a machine where you trust it",
+            code=ExitCode.MISSING,
+        ) from error
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+            break
+    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def _describe(
+    network: nn.Module,
+    name: str,
+    arguments: dict[str, Any],
+    image_size: int | None,
+    origin: str,
+    licence: str | None = None,
+) -> Backbone:
+    data = resolve_data_config({}, model=network)
+    preprocess = Preprocess(
+        image_size=image_size or int(data["input_size"][-1]),
+        crop_pct=float(data["crop_pct"]),
+        interpolation=data["interpolation"] if data["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+    )
+    network.eval()
+    with torch.no_grad():
+        shape = network(torch.zeros(1, 3, preprocess.image_size, preprocess.image_size)).shape
+    if len(shape) != 2:
+        raise LiteError(
+            f"{name} gives features of shape {tuple(shape[1:])}, not one vector an image.",
+            "Choose a network with pooled features.",
+            code=ExitCode.USAGE,
+        )
+    cfg = getattr(network, "pretrained_cfg", None) or {}
+    stated = licence or (cfg.get("license") if isinstance(cfg, Mapping) else None) or "unknown"
+    architecture = name.removeprefix("hf-hub:").split("/")[-1] if ":" in name else name
+    return Backbone(
+        network, architecture.partition(".")[0], arguments, int(shape[1]), preprocess, stated, origin
+    )

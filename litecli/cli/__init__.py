@@ -1,0 +1,5 @@
+"""The command line: parse, call, render."""
+
+from litecli.cli.boundary import main
+
+__all__ = ["main"]

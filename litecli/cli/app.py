@@ -1,0 +1,58 @@
+"""The Typer app: which commands there are, and in which order help shows them.
+
+The command files import nothing heavy; the engine is imported inside the functions, so that
+`--help` answers at once.
+"""
+
+from typing import Annotated, Any
+
+import typer
+import typer.core
+
+from litecli import __version__
+from litecli.cli import adapt, classify, demo, doctor, evaluate, meta_train, models, profiles
+from litecli.cli.options import HELP, RESEARCHERS, YOUR_OBJECTS
+from litecli.cli.output import Output
+
+ORDER = "adapt classify profiles demo meta-train evaluate models doctor".split()
+
+
+class InOrder(typer.core.TyperGroup):
+    """Shows the commands in `ORDER`; Typer would put those with sub-commands last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands."""
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
+app = typer.Typer(
+    name="litecli",
+    cls=InOrder,
+    help="Learn your own objects from a folder of photos, and name them in new photos.",
+    epilog="Start here:\n\nlitecli demo\n\nlitecli adapt ./my_objects\n\nlitecli classify photo.jpg",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Learn your own objects from a folder of photos, and name them in new photos."""
+    out: Output = ctx.obj
+    if version:
+        out.result(f"litecli {__version__}")
+    elif ctx.invoked_subcommand is None:
+        ctx.get_help()  # Typer prints it itself
+
+
+adapt.add_to(app, YOUR_OBJECTS)
+classify.add_to(app, YOUR_OBJECTS)
+profiles.add_to(app, YOUR_OBJECTS)
+demo.add_to(app, YOUR_OBJECTS)
+meta_train.add_to(app, RESEARCHERS)
+evaluate.add_to(app, RESEARCHERS)
+models.add_to(app, RESEARCHERS)
+doctor.add_to(app, HELP)

@@ -1,0 +1,119 @@
+"""The one error boundary: what a command raises becomes a message and an exit code.
+
+A `LiteError` is three lines on stderr (what, why, what to try); with --json it is one
+`litecli.error/1` object on stdout. Anything unforeseen is a bug of litecli and says so;
+-v adds the traceback.
+"""
+
+import errno
+import shlex
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from litecli.cli.app import app
+from litecli.cli.output import Output
+from litecli.errors import ExitCode, LiteError
+
+# Typer's usage errors: Click's own classes, or Typer's copy of them in later releases.
+UsageError = typer.BadParameter.__bases__[0]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    out = Output()
+    # Needed before parsing succeeds: a usage error must already know the form it is wanted in.
+    out.json = "--json" in arguments
+    out.verbose = "-v" in arguments or "--verbose" in arguments
+    with warnings.catch_warnings():
+        if not out.verbose and not sys.warnoptions:
+            warnings.simplefilter("ignore")
+        return _run(arguments, out)
+
+
+def _run(arguments: list[str], out: Output) -> int:
+    try:
+        code = app(arguments, prog_name="litecli", standalone_mode=False, obj=out)
+        return int(code or 0)
+    except LiteError as error:
+        return report(error, out)
+    except UsageError as error:
+        return report(usage_error(error, arguments), out)
+    except SystemExit as stop:  # Typer's own: completion scripts, or help piped into `head`
+        closed = isinstance(stop.__context__, BrokenPipeError)
+        return 0 if closed else int(stop.code or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        out.problem("Stopped.")
+        return int(ExitCode.INTERRUPTED)
+    except Exception as error:
+        return report(unforeseen(error), out, cause=error)
+
+
+def report(error: LiteError, out: Output, cause: BaseException | None = None) -> int:
+    """Write the error in the form that the user asked for, and return its exit code."""
+    if out.verbose:
+        out.problem("".join(traceback.format_exception(cause or error)).rstrip())
+    if out.json:
+        out.record(
+            {
+                "schema": "litecli.error/1",
+                "error": error.what,
+                "why": error.why,
+                "try": error.fix,
+                "code": int(error.code),
+            }
+        )
+    else:
+        lines = [f"Error: {error.what}", error.why, f"Try: {error.fix}" if error.fix else ""]
+        out.problem("\n  ".join(line for line in lines if line))
+    return int(error.code)
+
+
+def usage_error(error: Exception, arguments: Sequence[str]) -> LiteError:
+    """Typer's complaint about the command line, as the three lines of every other error."""
+    message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "litecli"
+    for argument in arguments:
+        if argument.startswith("-") and len(argument) > 1 and Path(argument).is_file():
+            return LiteError(
+                f"{argument} was read as an option, not as a file.",
+                "A name that begins with a dash needs -- before it.",
+                f"{path} -- {shlex.quote(argument)}",
+                code=ExitCode.USAGE,
+            )
+    what = message if message.endswith((".", "?")) else message + "."
+    return LiteError(what, fix=f"{path} --help", code=ExitCode.USAGE)
+
+
+def unforeseen(error: Exception) -> LiteError:
+    """What is said of an exception that no layer foresaw: the machine's limits, or our bug."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return LiteError(
+            "The memory of this machine was not enough.",
+            "Nothing was saved by this command after that point.",
+            "close other programs, or use fewer or smaller photos",
+            code=ExitCode.MACHINE,
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+        return LiteError(
+            f"{error.strerror}: {error.filename or 'while writing'}.",
+            "The machine did not let litecli read or write there.",
+            "litecli doctor",
+            code=ExitCode.MACHINE,
+        )
+    text = " ".join(str(error).split())
+    return LiteError(
+        f"This is a bug in litecli, not your mistake ({type(error).__name__}: {text[:200]}).",
+        "Please report it together with what `litecli doctor` prints.",
+        "the same command with -v, which shows where it happened",
+        code=ExitCode.BUG,
+    )

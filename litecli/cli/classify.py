@@ -1,0 +1,260 @@
+"""`litecli classify PHOTO...`: name what is in new photos.
+
+People get words, programs get tab-separated lines (path, label, confidence), and --json and --csv
+give everything. Answers appear as they are found, in input order.
+"""
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from litecli.cli.options import Common, command, on_the_processor
+from litecli.cli.output import Output, counted, escaped, percent, shortened
+from litecli.cli.photo_arguments import Photo, expand
+from litecli.errors import ExitCode, LiteError
+
+if TYPE_CHECKING:
+    from litecli.personalize import Prediction
+
+CSV_HEADER = ("path", "label", "known", "confidence", "second", "second_confidence", "error")
+SURE, PROBABLY = 0.9, 0.6  # confidence from which a person reads these words
+STDIN = "-"
+NAMED_IN_ERRORS = 5
+
+EXAMPLES = (
+    "litecli classify photo.jpg",
+    "litecli classify lunch.jpg --top 2",
+    "litecli classify inbox/ --csv out.csv",
+    "litecli classify inbox/ --recursive --json",
+)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How answers are shown: to whom, how many objects, and whether with the nearest photo."""
+
+    num_objects: int
+    top: int = 1
+    explain: bool = False
+    many: bool = False  # several photos: each line begins with its path
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Give `app` this command."""
+    command(app, "classify", panel=panel, examples=EXAMPLES)(classify)
+
+
+def classify(
+    common: Common,
+    photos: Annotated[
+        list[str] | None, typer.Argument(help="Photos and folders of photos; - reads stdin.")
+    ] = None,
+    profile: Annotated[
+        str | None, typer.Option("--profile", "-p", help="Profile name or file; else the current.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="Show this many answers.")] = 1,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show your photo that is most alike.")
+    ] = False,
+    no_unknown: Annotated[
+        bool, typer.Option("--no-unknown", help="Always name an object, never unknown.")
+    ] = False,
+    unknown_threshold: Annotated[
+        float | None, typer.Option(help="Novelty above which a photo is unknown.")
+    ] = None,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the answers to this CSV file.")
+    ] = None,
+    stdin_paths: Annotated[
+        bool, typer.Option("--stdin-paths", help="Read paths from stdin, one a line.")
+    ] = False,
+    recursive: Annotated[
+        bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")
+    ] = False,
+    fail_on_unknown: Annotated[
+        bool, typer.Option("--fail-on-unknown", help="Exit with 7 when a photo is unknown.")
+    ] = False,
+) -> int | None:
+    """Name your objects in new photos, or say that they are unknown."""
+    from litecli import library, personalize
+
+    out = common.out
+    on_the_processor(common, "classify")
+    if no_unknown and unknown_threshold is not None:
+        raise LiteError(
+            "--no-unknown and --unknown-threshold contradict each other.",
+            fix="give one of them",
+            code=ExitCode.USAGE,
+        )
+    arguments = list(photos or [])
+    if stdin_paths:
+        arguments += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+    if not arguments:
+        raise LiteError(
+            "Which photos?" if not stdin_paths else "No paths came on stdin.",
+            fix="litecli classify photo.jpg" if not stdin_paths else "",
+            code=ExitCode.USAGE if not stdin_paths else ExitCode.INPUT,
+        )
+    image = image_from_stdin() if arguments == [STDIN] else None
+    learned = library.load_profile(profile)
+    chosen = [] if image is not None else expand(arguments, recursive)
+    answers = personalize.classify(
+        [p.path for p in chosen] if image is None else [(STDIN, image)],
+        learned,
+        library.model_of(learned),
+        unknown_threshold=unknown_threshold,
+        allow_unknown=not no_unknown,
+    )
+    style = Style(len(learned.labels), top, explain, many=len(chosen) > 1)
+    with ExitStack() as files:
+        table = None
+        if csv_file is not None:
+            table = csv.writer(files.enter_context(open_csv(csv_file)))
+        named = [p.named for p in chosen] or [True]
+        return show_all(out, answers, named, style, table, csv_file, fail_on_unknown)
+
+
+def image_from_stdin() -> bytes:
+    """The bytes of the image on stdin; a terminal there is a mistake, not something to wait for."""
+    if sys.stdin.isatty():
+        raise LiteError(
+            "classify - reads an image from stdin, and stdin is this terminal.",
+            "Send it a file.",
+            "litecli classify - < photo.jpg",
+            code=ExitCode.USAGE,
+        )
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise LiteError(
+            "There is no image on stdin.", fix="litecli classify - < photo.jpg", code=ExitCode.INPUT
+        )
+    return data
+
+
+def open_csv(path: Path) -> Any:
+    """Open the table for writing, its header written, each line flushed as it comes."""
+    try:
+        file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1)
+    except OSError as error:
+        raise LiteError(
+            f"Cannot write {path}: {(error.strerror or str(error)).lower()}.",
+            fix="--csv FILE in a folder you can write to",
+            code=ExitCode.MACHINE,
+        ) from error
+    csv.writer(file).writerow(CSV_HEADER)
+    return file
+
+
+def show_all(
+    out: Output,
+    answers: "Iterable[Prediction]",
+    named: list[bool],
+    style: Style,
+    table: Any,
+    csv_file: Path | None,
+    fail_on_unknown: bool,
+) -> int | None:
+    """Show the answers one by one; the exit code, or LiteError (INPUT) for named files that failed."""
+    progress = out.progress("Photos") if table is not None else None
+    failed: list[Prediction] = []
+    unknown = 0
+    for number, (answer, by_name) in enumerate(zip(answers, named, strict=True), start=1):
+        unknown += answer.error is None and not answer.known
+        if answer.error is not None and by_name:
+            failed.append(answer)
+        if out.json:
+            out.record(answer_json(answer))
+        if table is not None:
+            table.writerow(csv_row(answer))
+        elif not out.json:
+            for line in lines_for_people(out, answer, style) if out.for_people else tsv(answer, style):
+                out.result(line)
+        if progress:
+            progress(number, len(named))
+    if csv_file is not None:
+        out.say(f"Wrote {counted(len(named), 'answer')} to {csv_file}")
+    if failed:
+        return report_failed(out, failed, len(named))
+    return ExitCode.UNKNOWN if unknown and fail_on_unknown else None
+
+
+def report_failed(out: Output, failed: "list[Prediction]", total: int) -> int:
+    """Name the files of the command line that could not be read; raises LiteError unless --json."""
+    if out.json:  # each one's own line has said so already
+        return ExitCode.INPUT
+    listed = ", ".join(f"{shortened(a.path, 80)} ({a.error})" for a in failed[:NAMED_IN_ERRORS])
+    more = f" and {len(failed) - NAMED_IN_ERRORS} more" if len(failed) > NAMED_IN_ERRORS else ""
+    what = f"{len(failed)} of {total} photos could not be used: {listed}{more}."
+    if total == 1:
+        what = f"{listed.replace(' (', ': ', 1).removesuffix(')')}."
+    raise LiteError(what, code=ExitCode.INPUT)
+
+
+def ranked(answer: "Prediction") -> list[tuple[str, float]]:
+    """Objects with their probabilities, best first; equal ones keep the profile's order."""
+    return sorted(answer.scores.items(), key=lambda item: -item[1])
+
+
+def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
+    """path, label, confidence; with --top N more pairs, with --explain the nearest own photo."""
+    fields = [answer.path]
+    if answer.error is not None:
+        fields += ["", "", answer.error]
+    else:
+        fields += [answer.label if answer.known and answer.label else "unknown"]
+        fields += [f"{answer.confidence:.4f}"]
+        for label, share in ranked(answer)[1 : style.top]:
+            fields += [label, f"{share:.4f}"]
+        if style.explain:
+            fields += [answer.nearest or ""]
+    yield "\t".join(escaped(field) for field in fields)
+
+
+def csv_row(answer: "Prediction") -> list[str]:
+    """One line of the CSV file; `label` is the best object even when the photo is unknown."""
+    if answer.error is not None:
+        return [escaped(answer.path), "", "", "", "", "", answer.error]
+    second, share = (ranked(answer) + [("", 0.0)])[1] if len(answer.scores) > 1 else ("", 0.0)
+    known = "true" if answer.known else "false"
+    shares = f"{answer.confidence:.4f}", f"{share:.4f}" if second else ""
+    label = escaped(answer.label or "")
+    return [escaped(answer.path), label, known, shares[0], escaped(second), shares[1], ""]
+
+
+def answer_json(answer: "Prediction") -> dict[str, Any]:
+    """The `litecli.classify/1` object of one photo."""
+    keys = ("path", "label", "known", "confidence", "scores", "nearest", "error")
+    return {"schema": "litecli.classify/1", **{key: getattr(answer, key) for key in keys}}
+
+
+def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterator[str]:
+    """The answer in words."""
+    start = f"{shortened(answer.path, 60)}   " if style.many else ""
+    if answer.error is not None:
+        if style.many:
+            yield f"{start}{out.styled(answer.error, 'red')}"
+        return
+    best = ranked(answer)
+    if answer.known:
+        words = ((SURE, "sure"), (PROBABLY, "probably"))
+        word = next((w for least, w in words if answer.confidence >= least), "not sure")
+        label = shortened(answer.label or "")
+        yield f"{start}{out.styled(label, 'bold')}   {word} ({percent(answer.confidence)})"
+        for other, share in best[1 : style.top]:
+            yield f"  or {shortened(other)} ({percent(share)})"
+    else:
+        shown = best[: max(1, style.top - 1)]
+        closest = "; ".join(f"{shortened(label)}, {percent(share)}" for label, share in shown)
+        objects = counted(style.num_objects, "object")
+        none_of = f"not one of your {objects} (closest: {closest})"
+        if style.num_objects == 1:
+            none_of = f"not your {shortened(best[0][0])}"
+        yield f"{start}{out.styled('unknown', 'yellow')}   {none_of}"
+    if style.explain and answer.nearest:
+        yield f"  most like your photo {shortened(answer.nearest, 60)}"

@@ -1,0 +1,119 @@
+"""`litecli demo`: draw some objects, learn them, and name them in new pictures, in one go."""
+
+import shlex
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from litecli.cli.options import Common, command, on_the_processor
+from litecli.cli.output import counted, duration, percent
+from litecli.errors import ExitCode, LiteError
+
+NUM_OBJECTS = 6
+NUM_PHOTOS = 6  # of each object, to learn from
+NUM_NEW = 4  # new pictures of each
+NUM_STRANGERS = 4  # other things, of which there is one picture each
+SIDE = 256  # pixels
+PROFILE = "demo"
+
+EXAMPLES = ("litecli demo", "litecli demo ./litecli_demo")
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Give `app` this command."""
+    command(app, "demo", panel=panel, examples=EXAMPLES)(demo)
+
+
+def demo(
+    common: Common,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where to draw; else a temporary folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Other pictures.")] = 0,
+) -> None:
+    """See it work: draw objects, learn them, name them in new pictures; needs no photos."""
+    from litecli import library, personalize
+
+    out = common.out
+    on_the_processor(common, "demo")
+    started = time.monotonic()
+    model = library.find_model(None)
+    place = empty_folder(folder)
+    objects, new = draw_all(place, seed)
+    out.say(f"Drew {counted(NUM_OBJECTS, 'object')} into {objects}")
+    out.say(f"  and new pictures into {new}")
+    learned = personalize.adapt(objects, model, name=PROFILE, progress=out.progress("Photos"))
+    path = library.save_profile(learned.profile, replace=True, make_current=False)
+
+    pictures = [p for thing in sorted(new.iterdir()) for p in sorted(thing.iterdir())]
+    answers = list(personalize.classify(pictures, learned.profile, model))
+    rows, right, total, refused, strangers = [], 0, 0, 0, 0
+    for thing in sorted(new.iterdir()):
+        mine = [a for a in answers if Path(a.path).parent.name == thing.name]
+        said = [a.label if a.known and a.label else "unknown" for a in mine]
+        stranger = thing.name not in learned.profile.labels
+        good = sum(name == ("unknown" if stranger else thing.name) for name in said)
+        strangers, refused = strangers + stranger * len(said), refused + stranger * good
+        total, right = total + (not stranger) * len(said), right + (not stranger) * good
+        wrong = ", ".join(sorted({name for name in said if name != thing.name}))
+        kind = "not learned" if stranger else "learned"
+        rows.append((thing.name, kind, f"{good}/{len(said)}", "" if good == len(said) else wrong))
+    seconds = time.monotonic() - started
+    if out.json:
+        out.record(
+            {
+                "schema": "litecli.demo/1",
+                "folder": str(place),
+                "profile": str(path),
+                "model": model.name,
+                "correct": right,
+                "total": total,
+                "unknown_correct": refused,
+                "unknown_total": strangers,
+                "seconds": seconds,
+            }
+        )
+        return
+    out.table(("object", "", "right", "mistaken for"), rows, right="right")
+    share = f"{right} of {total} new pictures named right ({percent(right / total)})"
+    out.result(out.styled(f"{share}, in {duration(seconds)}.", "bold"))
+    out.result(f"{refused} of {strangers} pictures of other things called unknown.")
+    out.result(f'Saved profile "{PROFILE}" as {path}')
+    out.result("The same by hand:")
+    first = shlex.quote(str(pictures[0]))
+    out.result(f"  litecli adapt {shlex.quote(str(objects))} --name {PROFILE}")
+    out.result(f"  litecli classify -p {PROFILE} {first}")
+    out.result(f"  litecli classify -p {PROFILE} --recursive {shlex.quote(str(new))}")
+    out.say("Now with your own things: litecli adapt ./my_objects")
+
+
+def empty_folder(folder: Path | None) -> Path:
+    """The folder to draw into, made if need be; LiteError (USAGE) when something is in it."""
+    if folder is None:
+        return Path(tempfile.mkdtemp(prefix="litecli_demo_"))
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LiteError(
+            f"{folder} exists and is not an empty folder.",
+            "The demo draws into a folder of its own and replaces nothing.",
+            f"litecli demo {shlex.quote(f'{folder}_new')}",
+            code=ExitCode.USAGE,
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.absolute()
+
+
+def draw_all(place: Path, seed: int) -> tuple[Path, Path]:
+    """Draw the objects to learn, and new pictures of them and of strangers; the two folders."""
+    from litecli import drawn
+
+    names = drawn.OBJECTS[:: max(1, len(drawn.OBJECTS) // (NUM_OBJECTS + NUM_STRANGERS))]
+    known = names[:NUM_OBJECTS]
+    strangers = names[NUM_OBJECTS : NUM_OBJECTS + NUM_STRANGERS]
+    objects, new = place / "my_objects", place / "new_photos"
+    drawn.write_folder(objects, known, NUM_PHOTOS, 2 * seed, SIDE)
+    drawn.write_folder(new, known, NUM_NEW, 2 * seed + 1, SIDE)
+    drawn.write_folder(new, strangers, 1, 2 * seed + 1, SIDE)
+    return objects, new

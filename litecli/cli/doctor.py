@@ -1,0 +1,141 @@
+"""`litecli doctor`: what this machine offers, and what stands in litecli's way."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from litecli import __version__
+from litecli.cli.options import Common, command
+from litecli.cli.output import size
+from litecli.errors import ExitCode, LiteError
+
+PACKAGES = ("torch", "timm", "onnxruntime", "pillow", "pillow-heif", "numpy", "safetensors", "typer")
+LOW_SPACE = 200_000_000  # bytes
+
+EXAMPLES = ("litecli doctor", "litecli doctor --json")
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Give `app` this command."""
+    command(app, "doctor", panel=panel, examples=EXAMPLES)(doctor)
+
+
+def doctor(common: Common) -> int | None:
+    """Show versions, devices, folders and free space, and what is wrong."""
+    report, problems = examine()
+    if common.out.json:
+        common.out.record({"schema": "litecli.doctor/1", **report, "problems": problems})
+    else:
+        for topic, value in report.items():
+            text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            common.out.result(f"{topic.replace('_', ' '):<12}  {text}")
+        for problem in problems:
+            common.out.result(common.out.styled(f"Problem: {problem}", "red"))
+        if not problems:
+            common.out.result("All is well.")
+    return ExitCode.MACHINE if problems else None
+
+
+def examine() -> tuple[dict[str, Any], list[str]]:
+    """The machine's report, topic by topic, and the problems found, one sentence each."""
+    problems: list[str] = []
+    report: dict[str, Any] = {
+        "litecli": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "cores": str(os.cpu_count()),
+        "packages": _versions(problems),
+        "devices": _devices(problems),
+        "heic": _heic(problems),
+    }
+    report |= _data_folder(problems)
+    report |= _models(problems)
+    return report, problems
+
+
+def _versions(problems: list[str]) -> dict[str, str]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "missing"
+            problems.append(f"{package} is missing: pip install --force-reinstall litecli")
+    return versions
+
+
+def _devices(problems: list[str]) -> str:
+    try:
+        import torch
+    except Exception as error:  # a broken install fails in many ways; the doctor reports it
+        problems.append(f"torch cannot be loaded: {error}")
+        return "cpu"
+    devices = ["cpu"]
+    if torch.cuda.is_available():
+        devices += [f"cuda ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return ", ".join(devices)
+
+
+def _heic(problems: list[str]) -> str:
+    try:
+        importlib.import_module("pillow_heif")
+    except Exception as error:  # a broken binary wheel raises ImportError, OSError and others
+        problems.append(f"cannot read HEIC ({error}): pip install --force-reinstall pillow-heif")
+        return "cannot be read"
+    return "can be read"
+
+
+def _data_folder(problems: list[str]) -> dict[str, str]:
+    from litecli import library, storage
+
+    try:
+        home = storage.home()
+    except LiteError as error:
+        problems.append(f"{error.what} {error.fix}")
+        return {"data_folder": "none"}
+    existing = _nearest_existing(home)
+    free = shutil.disk_usage(existing).free
+    if free < LOW_SPACE:
+        problems.append(f"only {size(free)} are free in {existing}")
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        problems.append(
+            f"cannot write to {home} ({reason}): set LITECLI_HOME to a folder you can write to"
+        )
+    return {
+        "data_folder": str(home),
+        "free_space": size(free),
+        "profiles": str(len(library.profile_names())),
+    }
+
+
+def _nearest_existing(path: Path) -> Path:
+    """The folder itself, or the nearest one above it that exists."""
+    path = path.absolute()
+    return next(p for p in (path, *path.parents) if p.is_dir())
+
+
+def _models(problems: list[str]) -> dict[str, str]:
+    from litecli import library
+
+    try:
+        names = [f"{m.name}{' (current)' if current else ''}" for m, _, current in
+                 library.list_models()]
+    except LiteError as error:
+        problems.append(error.what)
+        return {"models": "none"}
+    if not names:
+        problems.append("no model is installed: litecli models fetch NAME")
+    return {"models": ", ".join(names) or "none"}

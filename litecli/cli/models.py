@@ -1,0 +1,171 @@
+"""`litecli models`: the networks that turn photos into features, shipped, fetched or your own."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from litecli.cli.adapt import check_head
+from litecli.cli.options import Common, command
+from litecli.cli.output import shortened
+
+if TYPE_CHECKING:
+    from litecli.library import Model
+
+SCHEMA = "litecli.models/1"
+Name = Annotated[str, typer.Argument(help="A model's name.")]
+NameOrCurrent = Annotated[
+    str | None, typer.Argument(help="A model's name or folder; else the current one.")
+]
+
+EXAMPLES = (
+    "litecli models",
+    "litecli models fetch mobilenetv3_small_100",
+    "litecli models add runs/protonets-mobilenetv4_conv_small/model --name mine",
+    "litecli models use mine",
+)
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Give `app` this command and its sub-commands."""
+    models = typer.Typer()
+    command(models, examples=EXAMPLES)(bare)
+    command(models, "list", examples=("litecli models list --json",))(list_all)
+    command(models, "show", examples=("litecli models show",))(show)
+    command(models, "use", examples=("litecli models use mine",))(use)
+    command(models, "add", examples=("litecli models add runs/mine/model --name mine",))(add)
+    command(
+        models,
+        "fetch",
+        examples=(
+            "litecli models fetch mobilenetv3_small_100",
+            "litecli models fetch resnet18 --weights resnet18.safetensors",
+            "litecli models fetch hf-hub:timm/resnet18.a1_in1k --name resnet",
+        ),
+    )(fetch)
+    command(models, "remove", examples=("litecli models remove mine",))(remove)
+    command(models, "path", examples=("litecli models path",))(path)
+    app.add_typer(models, name="models", rich_help_panel=panel)
+
+
+def bare(common: Common) -> None:
+    """List the models, or look at, choose, add, fetch or remove one."""
+    list_all(common)
+
+
+def list_all(common: Common) -> None:
+    """List the models; the current one has a star."""
+    from litecli import library
+
+    out = common.out
+    rows = []
+    for model, shipped, current in library.list_models():
+        if out.json:
+            out.record(_model_json(model) | {"shipped": shipped, "current": current})
+        config = model.config
+        where = "comes with litecli" if shipped else str(model.folder)
+        star = "*" if current else " "
+        side = str(config.preprocess.image_size)
+        rows.append((star, shortened(model.name), config.architecture, side, where))
+    if rows:
+        out.table(("", "model", "network", "pixels", "where"), rows, right="pixels")
+    else:
+        out.say("No model is installed. Make one with: litecli models fetch NAME")
+
+
+def show(common: Common, name: NameOrCurrent = None) -> None:
+    """Print a model's card."""
+    from litecli import library
+
+    out = common.out
+    model = library.find_model(name)
+    card = model.folder / "README.md"
+    if out.json:
+        out.record(_model_json(model))
+    elif card.is_file():
+        out.result(card.read_text(encoding="utf-8", errors="replace").rstrip())
+    else:
+        config = model.config
+        out.result(f"{model.name}: {config.architecture}, {config.num_features} features")
+        out.result(f"  licence {config.licence}; {config.origin}")
+    out.say(f"Folder: {model.folder}")
+
+
+def use(common: Common, name: Name) -> None:
+    """Make a model the one that adapt uses; profiles keep the model they were learned on."""
+    from litecli import library
+
+    _done(common, library.use_model(name), "is the current model now")
+
+
+def add(
+    common: Common,
+    folder: Annotated[Path, typer.Argument(help="A model folder, such as runs/NAME/model.")],
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace your own model of that name.")
+    ] = False,
+) -> None:
+    """Copy a trained model among your own."""
+    from litecli import library
+
+    model = library.add_model(folder, name, replace=replace)
+    _done(common, model, f"was added as {model.folder}")
+
+
+def fetch(
+    common: Common,
+    network: Annotated[str, typer.Argument(help="A timm name, or hf-hub: and a repository.")],
+    weights: Annotated[
+        str, typer.Option(help="auto, or a local FILE or timm model DIR.", metavar="WHICH")
+    ] = "auto",
+    head: Annotated[str, typer.Option(help="auto, cosine, euclidean or ridge.")] = "auto",
+    name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace your own model of that name.")
+    ] = False,
+) -> None:
+    """Make a model of a pretrained network."""
+    check_head(head)
+    from litecli import library, model
+
+    name = library.check_name(name or network.removeprefix("hf-hub:").rpartition("/")[2])
+    common.out.say(f"Making model {name} of {network} ...")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / name
+        model.fetch(network, folder, weights, head, offline=common.offline)
+        made = library.add_model(folder, name, replace=replace)
+    _done(common, made, f"was made in {made.folder}")
+    common.out.say(f"Next: litecli models use {made.name}")
+
+
+def remove(common: Common, name: Name) -> None:
+    """Delete one of your own models."""
+    from litecli import library
+
+    where = library.remove_model(name)
+    common.out.result(f"Deleted {where}")
+    if common.out.json:
+        common.out.record({"schema": SCHEMA, "name": name, "path": str(where)})
+
+
+def path(common: Common, name: NameOrCurrent = None) -> None:
+    """Print where a model's folder is."""
+    from litecli import library
+
+    where = library.model_path(name)
+    common.out.result(str(where))
+    if common.out.json:
+        common.out.record({"schema": SCHEMA, "path": str(where)})
+
+
+def _done(common: Common, model: "Model", text: str) -> None:
+    common.out.result(f"{model.name} {text}.")
+    if common.out.json:
+        common.out.record(_model_json(model))
+
+
+def _model_json(model: "Model") -> dict[str, Any]:
+    config = model.config.to_dict()
+    return {"schema": SCHEMA, "path": str(model.folder), **config, "name": model.name}

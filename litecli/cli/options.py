@@ -1,0 +1,122 @@
+"""The options that every command has, and the decorator that gives a function to the command line."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from litecli.cli.output import Output
+from litecli.errors import ExitCode, LiteError
+
+YOUR_OBJECTS = "Your objects"
+RESEARCHERS = "Researchers"
+HELP = "Help"
+COMMON_PANEL = "Every command has"
+
+
+class Device(StrEnum):
+    """Where the network runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the options of every command say."""
+
+    out: Output
+    offline: bool = False
+    device: str = "auto"
+
+
+def _option(name: str, annotation: Any, default: Any, *flags: str, help: str) -> inspect.Parameter:
+    option = typer.Option(*flags, help=help, rich_help_panel=COMMON_PANEL)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[annotation, option],
+    )
+
+
+COMMON = (
+    _option("quiet", bool, False, "--quiet", "-q", help="Only results and errors."),
+    _option("verbose", bool, False, "--verbose", "-v", help="Everything, tracebacks too."),
+    _option("json", bool, False, "--json", help="Results as JSON on stdout."),
+    _option("offline", bool, False, "--offline", help="Never use the network."),
+    _option("device", Device, Device.AUTO, "--device", help="Where the network runs."),
+)
+
+
+def command(
+    app: typer.Typer, name: str = "", *, panel: str | None = None, examples: Sequence[str] = ()
+) -> Callable[[Callable[..., int | None]], Callable[..., int | None]]:
+    """Register `function(common, ...)` as command `name` of `app`; no name: as the bare app.
+
+    The function's result is the exit code (None = 0). `examples` end the help, one line each.
+    """
+
+    def register(function: Callable[..., int | None]) -> Callable[..., int | None]:
+        @functools.wraps(function)
+        def run(ctx: typer.Context, **given: Any) -> None:
+            out: Output = ctx.obj
+            out.quiet |= given.pop("quiet")
+            out.verbose |= given.pop("verbose")
+            out.json |= given.pop("json")
+            common = Common(out, given.pop("offline"), given.pop("device").value)
+            if ctx.invoked_subcommand is None:
+                code = _until_stopped(out, lambda: function(common, **given))
+                raise typer.Exit(code or 0)
+
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        kind = inspect.Parameter.KEYWORD_ONLY
+        context = inspect.Parameter("ctx", kind, annotation=typer.Context)
+        parameters = (context, *(p.replace(kind=kind) for p in own), *COMMON)
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in parameters}
+        epilog = "\n\n".join(("Examples:", *examples)) if examples else None
+        if name:
+            app.command(name, rich_help_panel=panel, epilog=epilog)(run)
+        else:
+            app.callback(invoke_without_command=True, epilog=epilog)(run)
+        return function
+
+    return register
+
+
+def _until_stopped(out: Output, work: Callable[[], int | None]) -> int | None:
+    """Run `work` to its end, to Ctrl-C, or until the reader of stdout leaves (`| head`).
+
+    Caught here because Typer has answers of its own to both, which differ from release to release.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        out.problem("Stopped.")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:  # a quiet end and no error
+        out.abandon_stdout()
+        return ExitCode.OK
+
+
+def on_the_processor(common: Common, name: str) -> None:
+    """Say what --device means to a command that runs on the processor only.
+
+    Raises LiteError (MACHINE) for cuda; for mps it is a note.
+    """
+    if common.device == "cuda":
+        raise LiteError(
+            f"{name} has no CUDA device to use: it runs on the processor.",
+            "One photo takes a fraction of a second there.",
+            "--device cpu, or leave --device out",
+            code=ExitCode.MACHINE,
+        )
+    if common.device == "mps":
+        common.out.say(f"Note: {name} runs on the processor; --device mps is ignored.")

@@ -1,0 +1,181 @@
+"""The one place that writes: results on stdout, talk and progress on stderr.
+
+User text (folder names, paths) is printed as it is: no markup is read, and what the console's
+encoding cannot show is written as ASCII instead of failing.
+"""
+
+import json
+import os
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TextIO
+
+ASCII_MARKS = str.maketrans({"±": "+-", "…": "...", "×": "x", "–": "-", "✓": "ok", "★": "*"})
+STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
+PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
+PROGRESS_SECONDS = 30.0  # or per this many seconds
+
+
+class Output:
+    """Where a command's results and talk go, and in which form."""
+
+    def __init__(
+        self,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+        self.environ = os.environ if environ is None else environ
+        self.clock = clock
+        self.quiet = False
+        self.verbose = False
+        self.json = False
+
+    @property
+    def for_people(self) -> bool:
+        """Whether a person reads stdout; otherwise a program does, and gets tabs."""
+        return self.stdout.isatty()
+
+    @property
+    def animated(self) -> bool:
+        """Whether stderr can redraw a line."""
+        return self.stderr.isatty() and self.environ.get("TERM") != "dumb"
+
+    def result(self, text: str = "") -> None:
+        """One line of the answer; nothing with --json."""
+        if not self.json:
+            self._write(self.stdout, text)
+
+    def record(self, data: Mapping[str, Any]) -> None:
+        """One JSON object on one line of stdout."""
+        self._write(self.stdout, json.dumps(data, ensure_ascii=False))
+
+    def say(self, text: str) -> None:
+        """One line of talk; nothing with --quiet."""
+        if not self.quiet:
+            self._write(self.stderr, text)
+
+    def detail(self, text: str) -> None:
+        """One line of talk for --verbose."""
+        if self.verbose:
+            self._write(self.stderr, text)
+
+    def problem(self, text: str) -> None:
+        """Lines of an error: always shown."""
+        self._write(self.stderr, text)
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
+        """An aligned table; columns whose header is a word of `right` are right-aligned.
+
+        On a terminal narrower than the columns each row becomes a few lines of "header: value".
+        """
+        widths = [max(map(text_width, column)) for column in zip(headers, *rows, strict=True)]
+        room = shutil.get_terminal_size().columns if self.for_people else sys.maxsize
+        if sum(widths[:-1]) + 2 * len(widths) + 10 > room:
+            for row in rows:
+                for header, value in zip(headers, row, strict=True):
+                    self.result(f"{header}: {value}" if header else value)
+            return
+        for row in (headers, *rows):
+            cells = (
+                " " * (width - text_width(cell)) + cell
+                if header in right.split()
+                else cell + " " * (width - text_width(cell))
+                for header, cell, width in zip(headers, row, widths, strict=True)
+            )
+            self.result(("  " + "  ".join(cells)).rstrip())
+
+    def styled(self, text: str, style: str) -> str:
+        """The text in colour, where stdout is a terminal that wants it."""
+        environ = self.environ
+        if not self.for_people or environ.get("NO_COLOR") or environ.get("TERM") == "dumb":
+            return text
+        return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
+
+    def progress(self, label: str) -> Callable[[int, int], None]:
+        """A function to call with (done, total); it draws, or prints a line now and then."""
+        started = shown_at = self.clock()
+        shown = 0.0
+
+        def show(done: int, total: int) -> None:
+            nonlocal shown, shown_at
+            if self.quiet or total <= 0:
+                return
+            now, share = self.clock(), done / total
+            left = duration((now - started) * (1 - share) / share) if 0 < share < 1 else ""
+            text = f"{label} {done}/{total}" + (f", {left} left" if left else "")
+            if self.animated:
+                self._write(self.stderr, f"\r\x1b[K{text}", end="" if done < total else "\n")
+            elif share - shown >= PROGRESS_SHARE - 1e-9 or now - shown_at >= PROGRESS_SECONDS:
+                shown, shown_at = share, now
+                self._write(self.stderr, text)
+
+        return show
+
+    def abandon_stdout(self) -> None:
+        """Point stdout at nothing: its reader has left, and the last flush must not fail."""
+        with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
+            os.dup2(nothing.fileno(), self.stdout.fileno())
+
+    def _write(self, stream: TextIO, text: str, end: str = "\n") -> None:
+        encoding = stream.encoding or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.translate(ASCII_MARKS).encode(encoding, "backslashreplace").decode(encoding)
+        stream.write(text + end)
+        stream.flush()
+
+
+def text_width(text: str) -> int:
+    """Columns the text takes on a terminal: two for wide characters, none for combining ones."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def shortened(text: str, width: int = 40) -> str:
+    """The text on one line of a table: control characters escaped, long names cut with …"""
+    text = escaped(text)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def escaped(text: str) -> str:
+    """The text with control characters written out (a tab as \\t), so it stays one field."""
+    return "".join(
+        c if unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 photo", "3 photos" """
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def percent(share: float) -> str:
+    """0.974 as "97 %"; never "100 %" of something that is not certain."""
+    return f"{min(round(100 * share), 99) if share < 1 else 100} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "0.4 s", "3 min", "2 h 10 min"."""
+    if seconds < 90:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(num_bytes: int) -> str:
+    """Bytes as a person says them: "412 kB", "3.2 MB"."""
+    if num_bytes < 1_000_000:
+        return f"{max(1, round(num_bytes / 1000))} kB"
+    if num_bytes < 1_000_000_000:
+        return f"{num_bytes / 1e6:.1f} MB"
+    return f"{num_bytes / 1e9:.1f} GB"

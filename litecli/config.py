@@ -1,0 +1,124 @@
+"""Every default, in one place: frozen dataclasses that need nothing but the standard library."""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+MODEL_SCHEMA = 1
+PROFILE_SCHEMA = 1
+
+LEARNERS = ("protonets", "ridge")
+GRADIENTS = ("lite", "exact", "full", "none")
+HEADS = ("cosine", "euclidean", "ridge")
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a photo becomes a network's input; stored in the model and used by every path.
+
+    The short side is resized to `resize_side`, the centre square of `image_size` is cut out, and
+    each channel (0 to 1) becomes (value - mean) / std.
+    """
+
+    image_size: int = 224  # pixels, side of the square the network sees
+    crop_pct: float = 0.875  # image_size / resize_side
+    interpolation: str = "bicubic"  # or "bilinear"
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def resize_side(self) -> int:
+        """Pixels of the short side before the centre crop (timm's rounding)."""
+        return math.floor(self.image_size / self.crop_pct)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What a model folder says of itself; travels as JSON in the header of model.safetensors."""
+
+    name: str
+    architecture: str  # timm's name of the network
+    num_features: int  # D, length of one feature vector
+    preprocess: Preprocess = Preprocess()
+    architecture_args: dict[str, Any] = field(default_factory=dict)  # extra timm.create_model args
+    learner: str = "protonets"
+    head: str = "auto"  # the head `adapt` and `evaluate` use unless told otherwise
+    licence: str = "unknown"
+    origin: str = ""  # one line: where the weights come from
+    schema: int = MODEL_SCHEMA
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dict; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "ModelConfig":
+        """Read `to_dict`'s form; raises KeyError or TypeError when a field is missing or odd."""
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in data.items() if key in known}
+        preprocess = dict(values.pop("preprocess"))
+        for key in ("mean", "std"):
+            preprocess[key] = tuple(preprocess[key])
+        return cls(preprocess=Preprocess(**preprocess), **values)
+
+
+@dataclass(frozen=True)
+class EpisodeConfig:
+    """The shape of a task, as in Meta-Dataset's sampler (variable way and shot)."""
+
+    way_min: int = 5
+    way_max: int = 50
+    support_min: int = 1
+    support_max: int = 500  # photos in one support set, at most
+    query: int = 10  # query photos per class, at most
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The supervised stage before the episodes; `images` = 0 leaves it out."""
+
+    images: int = 0  # training images seen, all epochs together
+    batch: int = 128
+    lr: float = 4e-3  # peak of the one-cycle schedule, AdamW
+    weight_decay: float = 0.05
+    image_size: int = 96  # pixels; smaller than the episodes' size saves time
+    label_smoothing: float = 0.1
+    teacher: str = ""  # a litecli model (name or folder) whose features are imitated
+    teacher_views: int = 2  # random crops of each image that the teacher sees, once
+    teacher_weight: float = 4.0  # weight of (1 - cosine) against the cross-entropy
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One `litecli meta-train` run, resolved: with it and the data the run can be repeated."""
+
+    data: tuple[str, ...] = ()  # folders; empty = the built-in drawn objects
+    out: str = ""
+    learner: str = "protonets"
+    head: str = "cosine"  # the head that episodes train: cosine, euclidean or ridge
+    backbone: str = "mobilenetv4_conv_small"
+    weights: str = "auto"
+    image_size: int = 224
+    gradient: str = "lite"
+    lite_h: int = 40
+    stratified: bool = False
+    chunk: int = 40
+    episodes: EpisodeConfig = EpisodeConfig()
+    query_batch: int = 40
+    tasks: int = 10_000
+    tasks_per_step: int = 16
+    lr: float = 1e-3
+    backbone_lr: float = 0.1  # times lr
+    warmup: int = 5  # steps of linear warm-up, then a cosine down to zero
+    clip: float = 10.0  # largest gradient norm; 0 = no clipping
+    augment: bool = True
+    precision: str = "auto"  # auto, fp32 or bf16
+    val: str = ""  # folder; empty = a share of the training classes is held out
+    val_share: float = 0.1
+    val_every: int = 0  # steps; 0 = ten times in a stage
+    val_tasks: int = 200
+    smallest_crop: float = 0.4  # share of the area an augmented view keeps at least
+    seed: int = 0
+    workers: int = 0  # decoding threads; 0 = one per core
+    device: str = "auto"
+    pretrain: PretrainConfig = PretrainConfig()

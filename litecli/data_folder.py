@@ -1,0 +1,101 @@
+"""What profiles and models share in the user's data folder: names, what is current, locks.
+
+home()/state.json                {"model": NAME, "profile": NAME}, the current ones
+home()/profiles/, home()/models/ see library.py and model_library.py
+home()/locks/
+"""
+
+import difflib
+import json
+import shlex
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from litecli import storage
+from litecli.errors import ExitCode, LiteError
+
+LOCK_SECONDS = 2.0  # how long to wait for another litecli before giving up
+FORBIDDEN = frozenset('/\\<>:"|?*')  # no file name may hold these on some system
+
+
+def check_name(name: str) -> str:
+    """The name in NFC, if it can be a file's name on every system; else LiteError (USAGE)."""
+    name = unicodedata.normalize("NFC", name)
+    odd = any(char in FORBIDDEN or unicodedata.category(char)[0] == "C" for char in name)
+    if not name or odd or name != name.strip(" .") or len(name.encode()) > 200:
+        raise LiteError(
+            f"{name!r} cannot be a name.",
+            'Use letters, digits, spaces, "-" and "_", at most 200 bytes.',
+            code=ExitCode.USAGE,
+        )
+    return name
+
+
+def name_for_folder(folder: Path) -> str:
+    """A valid profile name made of a photo folder's own name."""
+    name = unicodedata.normalize("NFC", folder.resolve().name)
+    allowed = [
+        "_" if char in FORBIDDEN or unicodedata.category(char)[0] == "C" else char for char in name
+    ]
+    short = "".join(allowed).encode()[:200].decode(errors="ignore")
+    return short.strip(" .") or "my_objects"
+
+
+def state() -> dict[str, str]:
+    """The names of the current "profile" and "model"; empty when nothing was chosen yet."""
+    try:
+        state = json.loads((storage.home() / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or damaged: nothing is current
+        return {}
+    return state if isinstance(state, dict) else {}
+
+
+def set_current(kind: str, name: str | None) -> None:
+    """Record the current "profile" or "model"; None = none."""
+    with lock_for("state", "another litecli is saving its settings"):
+        entries = sorted((state() | {kind: name}).items())
+        text = json.dumps({key: value for key, value in entries if value})
+        storage.atomic_write(storage.home() / "state.json", text.encode(), what="settings")
+
+
+@contextmanager
+def lock_for(name: str, busy: str) -> Iterator[None]:
+    """Hold the lock of that name; raises LiteError (MACHINE), saying `busy`, when it is taken."""
+    path = storage.home() / "locks" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=LOCK_SECONDS)
+        lock.acquire()
+    except Timeout:
+        raise LiteError(
+            f"{busy[0].upper()}{busy[1:]}.", "", "try again in a moment", code=ExitCode.MACHINE
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise LiteError(
+            f"litecli cannot write to its data folder {storage.home()}.",
+            str(error),
+            "set LITECLI_HOME to a folder you can write to",
+            code=ExitCode.MACHINE,
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def not_found(kind: str, name: str, known: Sequence[str], fix: str) -> LiteError:
+    """The error (MISSING) for a name that is not there, with the nearest one that is."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    count = f"{len(known)} {kind}{'' if len(known) == 1 else 's'}"
+    listed = f"{count}: {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}" if known else ""
+    return LiteError(f"No {kind} {name}.{hint}", listed, fix, code=ExitCode.MISSING)
+
+
+def quoted(text: str | Path) -> str:
+    """The text as one word of a command line to copy."""
+    return shlex.quote(str(text))

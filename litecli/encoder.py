@@ -1,0 +1,56 @@
+"""A model's network as an ONNX graph: images -> features. The only file that knows onnxruntime.
+
+A profile's FiLM values replace the graph's own initializers before it is optimised, so that
+convolution and norm still fuse: a personal network costs what the plain one costs.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from litecli.errors import ExitCode, LiteError
+
+
+class Encoder:
+    """Features of images by the network of one model folder, on the CPU.
+
+    `film`: initializer name -> new value (same shape and type as the graph's own, which must be
+    external data). `threads`: of one operator; None = one per core.
+    Raises LiteError (MISSING) when the graph or its weights cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model_folder: Path,
+        film: Mapping[str, np.ndarray] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # errors come as exceptions; nothing goes to stderr
+        options.intra_op_num_threads = threads or 0
+        # Threads that spin while they wait take the cores the photo decoders need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._film = {  # the session reads these; they must live as long as it does
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
+            for name, value in (film or {}).items()
+        }
+        if self._film:
+            options.add_external_initializers(list(self._film), list(self._film.values()))
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(model_folder / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions share no base of their own
+            raise LiteError(
+                f"The model in {model_folder} cannot be loaded.",
+                str(error).splitlines()[0],
+                "litecli models list   (and pick another: litecli models use NAME)",
+                code=ExitCode.MISSING,
+            ) from error
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Features float32 [B, D] of images float32 [B, 3, S, S]."""
+        (features,) = self._session.run(["features"], {"images": images})
+        return np.asarray(features)

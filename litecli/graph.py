@@ -1,0 +1,120 @@
+"""A network as an ONNX graph whose weights are the model's own safetensors file.
+
+The graph stores no weights: every initializer that is a tensor of the network points into
+model.safetensors by offset and length (ONNX external data), so a model is on disk once and both
+paths, torch and onnxruntime, read the same bytes.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir
+import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxscript.optimizer import fold_constants
+from torch import nn
+
+from litecli import storage
+
+INPUT, OUTPUT = "images", "features"
+PREFIX = "backbone."
+WEIGHTS_FILE = "model.safetensors"
+
+
+class _Features(nn.Module):
+    """Gives the network's parameters the prefix they have in the model file."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.backbone = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.backbone(images)
+
+
+def export(network: nn.Module, image_size: int) -> onnx.ModelProto:
+    """The network's graph, images [B, 3, S, S] -> features [B, D] with B free, weights inside.
+
+    Only constant folding and the removal of unused nodes are applied, so that weights keep their
+    names and onnxruntime fuses convolution and norm itself when it loads the graph.
+    """
+    example = torch.zeros(2, 3, image_size, image_size)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet_exporter():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations; nothing a user can mend
+        program = torch.onnx.export(
+            _Features(network.cpu().eval()),
+            (example,),
+            dynamo=True,
+            optimize=False,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+        )
+        assert program is not None
+        # A folded weight would lose its name and be stored twice; onnxruntime folds it at loading.
+        fold_constants(program.model, should_fold=_touches_no_weight)
+        RemoveUnusedNodesPass()(program.model)
+        graph = onnx_ir.to_proto(program.model)
+    for node in graph.graph.node:  # stack traces of the exporting machine are nobody's business
+        del node.metadata_props[:]
+    for value in graph.graph.value_info:
+        del value.metadata_props[:]
+    return graph
+
+
+def shared_tensors(graph: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """The initializers that belong in model.safetensors: all but small helper constants."""
+    return {
+        tensor.name: onnx.numpy_helper.to_array(tensor)
+        for tensor in graph.graph.initializer
+        if tensor.name.startswith(PREFIX) or _num_bytes(tensor) > 4096
+    }
+
+
+def point_into(graph: onnx.ModelProto, weights: Path) -> bytes:
+    """The serialised graph with its shared tensors replaced by references into `weights`."""
+    offsets = storage.tensor_offsets(weights)
+    for tensor in graph.graph.initializer:
+        if tensor.name not in offsets:
+            continue
+        offset, length = offsets[tensor.name]
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        del tensor.external_data[:]
+        for key, value in (
+            ("location", WEIGHTS_FILE),
+            ("offset", str(offset)),
+            ("length", str(length)),
+        ):
+            tensor.external_data.add(key=key, value=value)
+    return graph.SerializeToString()
+
+
+def _touches_no_weight(node: onnx_ir.Node) -> bool | None:
+    """False for a node that reads a weight of the network, else the optimiser's own choice."""
+    names = (value.name for value in node.inputs if value is not None)
+    return False if any(name is not None and name.startswith(PREFIX) for name in names) else None
+
+
+def _num_bytes(tensor: onnx.TensorProto) -> int:
+    return onnx.numpy_helper.to_array(tensor).nbytes
+
+
+@contextlib.contextmanager
+def _quiet_exporter():
+    """The exporter logs its progress as warnings; keep them off the user's screen."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

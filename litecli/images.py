@@ -1,0 +1,224 @@
+"""Photos to pixels: the one loader that adapt, classify, evaluate and training share.
+
+Whatever the file, the picture comes out upright (EXIF), in sRGB (embedded colour profile), with
+alpha over white. `load_input` then repeats timm's evaluation transform.
+"""
+
+import hashlib
+import io
+import struct
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from litecli.config import Preprocess
+from litecli.decoding import decode, is_sequence, read_file
+from litecli.errors import PhotoError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SMALL_SIDE = 64  # pixels; below it a photo is used with a note
+DARK, BRIGHT = 20, 245  # mean luma, 0 to 255
+BLURRED = 0.28  # see _look; real photos lie above 0.29, with a blur of 1 % of the side below
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_TURNS = {  # EXIF orientation -> what makes the picture upright; from 5 on it lies on its side
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class LoadedPhoto:
+    """A photo ready for use; `size` is its upright (width, height) before any shrinking."""
+
+    image: Image.Image  # mode RGB, upright, sRGB
+    size: tuple[int, int]
+    notes: tuple[str, ...]  # e.g. "very small", "dark", "first frame of several"
+
+
+def photo_hash(source: bytes) -> str:
+    """The sha256 of a file's bytes, in hex: equal hashes mean the same photo."""
+    return hashlib.sha256(source).hexdigest()
+
+
+def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
+    """Read a photo upright, in sRGB, alpha over white; of an animation, the first frame.
+
+    With `shortest_side` > 0 a large photo is shrunk early, by whole factors that leave its short
+    side at least that many pixels. Raises PhotoError.
+    """
+    data = source if isinstance(source, bytes) else read_file(source)
+    picture, size = decode(data, shortest_side)
+    try:
+        image = _without_alpha(picture)
+        factor = min(image.size) // shortest_side if shortest_side else 1
+        image = image.reduce(factor) if factor > 1 else image
+        image = _to_srgb(image, picture.info.get("icc_profile"))
+        orientation = _orientation(picture.info.get("exif", b""))
+        image = image.transpose(_TURNS[orientation]) if orientation > 1 else image
+    except MemoryError:
+        raise PhotoError("too large for this computer's memory") from None
+    image.info = {}
+    notes = ("very small",) if min(size) < SMALL_SIDE else ()
+    notes += ("first frame of several",) if is_sequence(picture) else ()
+    width, height = size[::-1] if orientation >= 5 else size
+    return LoadedPhoto(image, (width, height), notes)
+
+
+def load_input(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
+    """A network's input, float32 [3, S, S], and the photo with notes on how it looks.
+
+    A large photo is shrunk early to no less than twice the size that is then resampled with care:
+    its features hardly differ from those of the full picture. Raises PhotoError.
+    """
+    photo = open_photo(source, shortest_side=2 * preprocess.resize_side)
+    pixels = to_square(photo.image, preprocess)
+    return to_input(pixels, preprocess), replace(photo, notes=photo.notes + _look(pixels, photo))
+
+
+def load_pixels(source: Path | bytes, side: int) -> np.ndarray:
+    """The centre square scaled to uint8 [side, side, 3], for training; raises PhotoError."""
+    image = open_photo(source, shortest_side=side).image
+    edge = min(image.size)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    box = (left, top, left + edge, top + edge)
+    return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def to_square(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """Resize the short side, cut out the centre: uint8 [S, S, 3], rounded as torchvision does."""
+    short, side = preprocess.resize_side, preprocess.image_size
+    width, height = image.size
+    if width <= height:
+        width, height = short, int(short * height / width)
+    else:
+        width, height = int(short * width / height), short
+    image = image.resize((width, height), _FILTERS[preprocess.interpolation])
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return np.asarray(image.crop((left, top, left + side, top + side)))
+
+
+def to_input(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+    """Pixels uint8 [S, S, 3] -> float32 [3, S, S], (value / 255 - mean) / std by channel."""
+    mean = np.array(preprocess.mean, dtype=np.float32)
+    std = np.array(preprocess.std, dtype=np.float32)
+    values = (pixels.astype(np.float32) / 255 - mean) / std
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
+    """A small JPEG whose longer side is at most `side` pixels; the same picture, the same bytes."""
+    small = image.copy()
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+) -> Iterator[Result]:
+    """Yield function(item) for each item, in order, while threads work up to `ahead` items on.
+
+    An exception of `function` is raised where its result would have come. Leaving the iterator
+    early drops the work not yet begun.
+    """
+    waiting: deque[Future[Result]] = deque()
+    executor = ThreadPoolExecutor(max_workers=max(1, workers))
+    try:
+        for item in items:
+            waiting.append(executor.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _without_alpha(picture: Image.Image) -> Image.Image:
+    """The same picture in mode L, RGB or CMYK, eight bits a channel."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bits(np.asarray(picture)))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture if picture.mode in ("L", "RGB", "CMYK") else picture.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> np.ndarray:
+    """Scale deep grey values [H, W] to uint8; Pillow's own conversion clips them to white."""
+    levels = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
+    values = np.nan_to_num(values.astype(np.float32))
+    peak = float(values.max())
+    white = next((level for level in levels if peak <= level), peak)
+    return (values * (255 / white)).clip(0, 255).round().astype(np.uint8)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """A new RGB picture; a profile that is broken or made for another mode is ignored."""
+    transform = _srgb_transform(profile, image.mode) if profile else None
+    return transform.apply(image) if transform else image.convert("RGB")
+
+
+@lru_cache(maxsize=8)
+def _srgb_transform(profile: bytes, mode: str):
+    from PIL import ImageCms  # most photos need none
+
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        return None
+
+
+def _orientation(exif: bytes) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where the block is missing or broken.
+
+    Read here because Pillow's parser warns and raises on blocks that phones do write.
+    """
+    block = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", block, entry)
+            if tag == 0x0112:
+                return value if value in _TURNS else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _look(pixels: np.ndarray, photo: LoadedPhoto) -> tuple[str, ...]:
+    """Notes on a square [S, S, 3]: "dark", "bright" or "blurred".
+
+    Blur: neighbouring pixels of a sharp picture differ about half as much as pixels four apart;
+    of a smooth ramp, a quarter as much.
+    """
+    luma = pixels @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    mean = float(luma.mean())
+    if mean < DARK:
+        return ("dark",)
+    if mean > BRIGHT:
+        return ("bright",)
+    near = np.abs(luma[:, 1:] - luma[:, :-1]).mean() + np.abs(luma[1:] - luma[:-1]).mean()
+    far = np.abs(luma[:, 4:] - luma[:, :-4]).mean() + np.abs(luma[4:] - luma[:-4]).mean()
+    blurred = near <= BLURRED * far and min(photo.size) >= SMALL_SIDE
+    return ("blurred",) if blurred else ()

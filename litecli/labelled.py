@@ -1,0 +1,73 @@
+"""The arithmetic all heads share: unit rows, one-hot labels, class means, and held-out groups.
+
+The lines run unchanged on numpy arrays and torch tensors, by way of array-api-compat.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+Array = Any  # a numpy array or a torch tensor
+
+
+class HeldOut(NamedTuple):
+    """Groups of photos that take the same numbers of photos out of the same classes."""
+
+    counts: tuple[tuple[int, int], ...]  # (class, photos held out), by class
+    members: np.ndarray  # [groups, photos]; a row's photos stand in the order of `counts`
+
+    def columns(self) -> list[tuple[int, slice]]:
+        """Each class with the columns of `members` that hold its photos."""
+        ends = np.cumsum([held for _, held in self.counts]).tolist()
+        pairs = zip(self.counts, ends, strict=True)
+        return [(label, slice(end - held, end)) for (label, held), end in pairs]
+
+
+def held_out_batches(labels: Array, groups: Array | None = None) -> list[HeldOut]:
+    """Every photo of labels [N] once, with its group: groups [N], or each photo by itself."""
+    labels = to_numpy(labels)
+    groups = np.arange(len(labels)) if groups is None else to_numpy(groups)
+    order = np.lexsort((labels, groups))
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    batches: dict[tuple[tuple[int, int], ...], list[np.ndarray]] = {}
+    for members in np.split(order, starts):
+        classes, counts = np.unique(labels[members], return_counts=True)
+        key = tuple(zip(classes.tolist(), counts.tolist(), strict=True))
+        batches.setdefault(key, []).append(members)
+    return [HeldOut(key, np.stack(members)) for key, members in batches.items()]
+
+
+def normalise(rows: Array) -> Array:
+    """Rows [..., D] scaled to length 1; a row of zeros stays zero."""
+    xp = array_namespace(rows)
+    squared = xp.sum(rows * rows, axis=-1, keepdims=True)
+    return rows / xp.sqrt(xp.clip(squared, 1e-24, None))
+
+
+def one_hot(labels: Array, num_classes: int, like: Array) -> Array:
+    """Labels [N] as rows [N, C] of zeros and a one, in the type and on the device of `like`.
+
+    Every class 0..C-1 must have a photo: a gap in the labels fails an assertion.
+    """
+    xp = array_namespace(like)
+    classes = xp.arange(num_classes, device=device(like))
+    targets = xp.astype(xp.asarray(labels)[:, None] == classes[None, :], like.dtype)
+    assert bool(xp.all(class_counts(targets) > 0)), "a class without photos"
+    assert bool(xp.all(xp.sum(targets, axis=1) == 1)), "a label outside 0..C-1"
+    return targets
+
+
+def class_counts(targets: Array) -> Array:
+    """Photos per class [C] of one-hot targets [N, C]."""
+    return array_namespace(targets).sum(targets, axis=0)
+
+
+def class_means(features: Array, targets: Array) -> Array:
+    """Mean feature of each class, [C, D]."""
+    return (targets.T @ features) / class_counts(targets)[:, None]
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """A numpy copy or view of an array of either library, wherever it lies."""
+    return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

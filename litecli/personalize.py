@@ -1,0 +1,235 @@
+"""Learn a person's objects from a folder of photos, and name them in new photos. No torch.
+
+    adapt     photos -> images -> encoder -> head -> Profile        (saves nothing)
+    classify  photo + profile -> images -> encoder -> head -> Prediction
+
+Photos are encoded one at a time while threads decode ahead. On a processor that is as fast as
+batches, and it makes an answer, and a second `adapt`, independent of what else is in the folder.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from litecli import confidence, images, selfcheck
+from litecli.config import Preprocess
+from litecli.encoder import Encoder
+from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli.folders import Skipped, scan_objects
+from litecli.heads import HEADS
+from litecli.model_library import Model, check_same_model
+from litecli.profile import Profile
+from litecli.support import Support, read_support, workers
+
+Source = str | Path | tuple[str, bytes]  # a file, or a name and the bytes of a photo
+
+
+@dataclass(frozen=True)
+class ObjectReport:
+    """One line of adapt's table; `check_correct` is None when nothing could be checked."""
+
+    label: str
+    photos: int
+    check_correct: int | None
+    check_total: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """A profile, and what to tell the person who asked for it."""
+
+    profile: Profile
+    objects: tuple[ObjectReport, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    embedded: int  # photos that went through the network
+    reused: int  # photos whose features the previous profile had
+    seconds: dict[str, float]  # read (waiting for photos), encode, head, total
+    forecast: tuple[int, int]  # of 10 new photos, so many will be right; see selfcheck.forecast
+    false_accepts: dict[str, float]  # share of strangers taken for an object; see selfcheck
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one photo is. `label` is the best object even when `known` is false."""
+
+    path: str
+    label: str | None  # None only with an error
+    known: bool
+    confidence: float  # probability of `label` among the objects
+    scores: dict[str, float]  # label -> probability; they sum to 1
+    nearest: str | None  # own photo most alike (cosine), relative to the profile's folder
+    error: str | None = None
+    novelty: float = 0.0  # the photo is unknown when this is above the threshold
+
+
+def adapt(
+    folder: Path,
+    model: Model,
+    *,
+    name: str,
+    head: str | None = None,
+    max_photos: int = 200,
+    previous: Profile | None = None,
+    thumbnails: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Adaptation:
+    """Learn the objects of a folder: one sub-folder of photos per object. Saves nothing.
+
+    `head` is a key of heads.HEADS, "auto", or None for the model's own choice. `previous` lends
+    the features of photos it has already seen by the same model; the profile is the same, byte
+    for byte, as without it. `progress(done, total)` is called after every photo.
+    Raises LiteError (USAGE, INPUT) for folders that cannot be learned from.
+    """
+    start = time.perf_counter()
+    scan = scan_objects(folder, max_photos)
+    support = read_support(scan, model, previous, thumbnails, progress)
+    began = time.perf_counter()
+    names, labels = _numbered(support.labels)
+    features = np.stack(
+        [photo.embedding for photo in support.photos if photo.embedding is not None]
+    )
+    looks = np.stack([photo.look for photo in support.photos])
+    check = selfcheck.check_support(features, labels, len(names), looks, head or model.config.head)
+    params = HEADS[check.head].fit(features, labels, len(names), **check.options)
+    told = {photo.hash: list(photo.notes) for photo in support.photos if photo.notes}
+    profile = Profile(
+        name=name,
+        labels=names,
+        model_name=model.name,
+        model_fingerprint=model.fingerprint,
+        head=check.head,
+        head_params={key: np.asarray(value) for key, value in params.items()},
+        temperature=check.temperature,
+        unknown_threshold=check.unknown_threshold,
+        folder=folder.resolve().as_posix(),
+        photo_paths=support.paths,
+        photo_hashes=tuple(photo.hash for photo in support.photos),
+        photo_labels=labels,
+        embeddings=features,
+        looks=looks,
+        check=check.to_dict(names, support.paths) | {"photo_notes": told},
+        thumbnails={p.hash: p.thumbnail for p in support.photos if p.thumbnail is not None},
+    )
+    folder_notes = {found.label: found.notes for found in scan.objects}
+    reports = tuple(
+        _report(support, check, names, labels, index, folder_notes[label])
+        for index, label in enumerate(names)
+    )
+    lost = [found.label for found in scan.objects if found.label not in names]
+    now = time.perf_counter()
+    return Adaptation(
+        profile=profile,
+        objects=reports,
+        skipped=support.skipped,
+        notes=(*scan.notes, *support.notes, *_notes(names, lost)),
+        embedded=support.embedded,
+        reused=support.reused,
+        seconds=support.seconds | {"head": now - began, "total": now - start},
+        forecast=check.forecast,
+        false_accepts=check.false_accepts,
+    )
+
+
+def classify(
+    sources: Iterable[Source],
+    profile: Profile,
+    model: Model,
+    *,
+    unknown_threshold: float | None = None,
+    allow_unknown: bool = True,
+) -> Iterator[Prediction]:
+    """Name photos, in order and as they are read; each answer depends on its photo alone.
+
+    A source is a file, or (name, bytes). A photo that cannot be used gives a Prediction with
+    `error`. `unknown_threshold` replaces the profile's own; without `allow_unknown` every photo
+    is one of the objects. Raises LiteError at once: MISSING (another model than the profile's),
+    USAGE (one object and no unknown: there is nothing to decide).
+    """
+    check_same_model(profile, model)
+    if len(profile.labels) == 1 and not allow_unknown:
+        raise LiteError(
+            f'There is only one object: every photo would be "{profile.labels[0]}".',
+            'With "unknown" allowed, answers tell it from everything else.',
+            "leave --no-unknown out, or adapt a folder with more objects",
+            code=ExitCode.USAGE,
+        )
+    threshold = profile.unknown_threshold if unknown_threshold is None else unknown_threshold
+    return _classify(sources, profile, model, threshold if allow_unknown else float("inf"))
+
+
+def _classify(
+    sources: Iterable[Source], profile: Profile, model: Model, threshold: float
+) -> Iterator[Prediction]:
+    encoder = Encoder(model.folder)
+    own = profile.embeddings / np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
+    read = partial(_read_query, preprocess=model.config.preprocess)
+    for name, pixels in images.in_order(read, sources, workers(), 2 * workers()):
+        if isinstance(pixels, PhotoError):
+            yield Prediction(name, None, False, 0.0, {}, None, pixels.reason)
+            continue
+        feature = encoder.encode(pixels[None])  # [1, D]
+        scores = HEADS[profile.head].score(profile.head_params, feature)
+        shares = confidence.probabilities(scores, profile.temperature)[0]
+        strange = confidence.novelty(feature, profile.embeddings, profile.photo_labels)[0]
+        best = int(np.argmax(shares))
+        yield Prediction(
+            path=name,
+            label=profile.labels[best],
+            known=bool(strange <= threshold),
+            confidence=float(shares[best]),
+            scores=dict(zip(profile.labels, map(float, shares), strict=True)),
+            nearest=profile.photo_paths[int(np.argmax(own @ feature[0]))],
+            novelty=float(strange),
+        )
+
+
+def _read_query(source: Source, preprocess: Preprocess) -> tuple[str, np.ndarray | PhotoError]:
+    """Runs in a thread: the photo's name, and the network's input [3, S, S] or why not."""
+    name, photo = source if isinstance(source, tuple) else (str(source), Path(source))
+    try:
+        return name, images.load_input(photo, preprocess)[0]
+    except PhotoError as error:
+        return name, error
+
+
+def _numbered(labels: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The C names, sorted, and each photo's index among them, int64 [N]."""
+    names = tuple(sorted(set(labels)))
+    index = {name: number for number, name in enumerate(names)}
+    return names, np.array([index[label] for label in labels], dtype=np.int64)
+
+
+def _report(
+    support: Support,
+    check: selfcheck.Check,
+    names: tuple[str, ...],
+    labels: np.ndarray,
+    index: int,
+    folder_notes: tuple[str, ...],
+) -> ObjectReport:
+    mine = np.flatnonzero(labels == index)
+    total = int(check.total[index])
+    kinds = Counter(note for photo in mine for note in support.photos[photo].notes)
+    quality = [", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))]
+    own = selfcheck.notes(check, labels, names, support.paths, index)
+    return ObjectReport(
+        label=names[index],
+        photos=len(mine),
+        check_correct=int(check.correct[index]) if total else None,
+        check_total=total,
+        notes=tuple(dict.fromkeys(note for note in (*own, *folder_notes, *quality) if note)),
+    )
+
+
+def _notes(names: tuple[str, ...], lost: list[str]) -> list[str]:
+    notes = [f"no usable photo of {label}: not learned" for label in lost]
+    if len(names) == 1:
+        notes.append(f'only one object: answers will be "{names[0]}" or "unknown"')
+    return notes

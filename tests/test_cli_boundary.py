@@ -1,0 +1,169 @@
+"""litecli.cli.boundary: every end of a command has its text and its exit code."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from litecli.cli import boundary, doctor, main
+from litecli.errors import ExitCode, LiteError
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run a command line in an empty data folder -> (exit code, stdout, stderr)."""
+    monkeypatch.setenv("LITECLI_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def doctor_raises(monkeypatch: pytest.MonkeyPatch):
+    """Make `litecli doctor` raise the given exception."""
+
+    def arrange(error: BaseException) -> None:
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(doctor, "examine", fail)
+
+    return arrange
+
+
+MENDABLE = LiteError("No profile garge.", "2 profiles: a, b", "litecli profiles", code=ExitCode(4))
+
+
+def test_a_mendable_error_is_three_lines_and_its_code(run, doctor_raises) -> None:
+    doctor_raises(MENDABLE)
+    code, out, err = run("doctor")
+    assert (code, out) == (4, "")
+    assert err == "Error: No profile garge.\n  2 profiles: a, b\n  Try: litecli profiles\n"
+
+
+def test_empty_parts_of_an_error_leave_no_lines(run, doctor_raises) -> None:
+    doctor_raises(LiteError("No.", code=ExitCode.INPUT))
+    assert run("doctor") == (3, "", "Error: No.\n")
+
+
+def test_with_json_an_error_is_one_object_on_stdout(run, doctor_raises) -> None:
+    doctor_raises(MENDABLE)
+    code, out, err = run("doctor", "--json")
+    assert (code, err) == (4, "")
+    assert json.loads(out) == {
+        "schema": "litecli.error/1",
+        "error": "No profile garge.",
+        "why": "2 profiles: a, b",
+        "try": "litecli profiles",
+        "code": 4,
+    }
+
+
+def test_a_bug_says_so_without_a_traceback(run, doctor_raises) -> None:
+    doctor_raises(KeyError("x"))
+    code, out, err = run("doctor")
+    assert code == 1 and out == ""
+    assert err.startswith("Error: This is a bug in litecli, not your mistake (KeyError: 'x').")
+    assert "Traceback" not in err and len(err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MENDABLE])
+def test_verbose_adds_the_traceback(run, doctor_raises, error: Exception) -> None:
+    doctor_raises(error)
+    _, _, err = run("doctor", "-v")
+    assert err.startswith("Traceback") and "test_cli_boundary.py" in err and "Error:" in err
+
+
+def test_ctrl_c_is_130(run, doctor_raises) -> None:
+    doctor_raises(KeyboardInterrupt())
+    assert run("doctor") == (130, "", "Stopped.\n")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OutOfMemoryError("CUDA out of memory"),
+        OSError(errno.ENOSPC, "No space left on device", "x"),
+        PermissionError(errno.EACCES, "Permission denied", "x"),
+    ],
+)
+def test_the_limits_of_the_machine_are_6(run, doctor_raises, error: Exception) -> None:
+    doctor_raises(error)
+    code, _, err = run("doctor")
+    assert code == 6 and "bug" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "fix"),
+    [
+        (("adapt", "--foo"), "No such option: --foo", "litecli adapt --help"),
+        (("adpt",), "Did you mean 'adapt'?", "litecli --help"),
+        (("adapt",), "folder", "litecli adapt --help"),
+        (("profiles", "use"), "name", "litecli profiles use --help"),
+        (("doctor", "--device", "tpu"), "tpu", "litecli doctor --help"),
+    ],
+)
+def test_usage_errors_have_the_same_form(run, arguments, message, fix) -> None:
+    code, out, err = run(*arguments)
+    lines = err.splitlines()
+    assert (code, out) == (2, "")
+    assert lines[0].startswith("Error: ") and message.lower() in lines[0].lower()
+    assert lines[-1] == f"  Try: {fix}"
+
+
+def test_usage_errors_with_json(run) -> None:
+    code, out, err = run("adapt", "--json", "--foo")
+    assert (code, err) == (2, "")
+    assert json.loads(out)["schema"] == "litecli.error/1" and json.loads(out)["code"] == 2
+
+
+def test_a_file_name_with_a_dash_gets_the_double_dash_hint(run, tmp_path: Path) -> None:
+    (tmp_path / "-rf.jpg").write_bytes(b"x")
+    code, _, err = run("classify", "-rf.jpg")
+    assert code == 2
+    assert err.splitlines()[0] == "Error: -rf.jpg was read as an option, not as a file."
+    assert err.splitlines()[-1] == "  Try: litecli classify -- -rf.jpg"
+
+
+def test_version(run) -> None:
+    code, out, _ = run("--version")
+    assert code == 0 and out.startswith("litecli 0.")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["profiles", "--json"]])
+def test_a_reader_that_leaves_is_no_error(arguments: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    (profiles / "damaged.safetensors").write_bytes(b"x")
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from litecli.cli import main; sys.exit(main())"]
+        + arguments,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "LITECLI_HOME": str(tmp_path)},
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    assert sorted(map(int, ExitCode)) == [*range(9), 130]
+    assert boundary.unforeseen(ValueError("x")).code == ExitCode.BUG

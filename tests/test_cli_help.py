@@ -1,0 +1,112 @@
+"""The help: quick, in order, and with examples that can be typed."""
+
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+
+from litecli.cli import main
+from litecli.cli.app import ORDER, app
+
+HEAVY = ("torch", "timm", "onnxruntime", "numpy", "PIL", "safetensors")
+ROOT = typer.main.get_command(app)
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every command and sub-command with the words that call it."""
+    for name, child in getattr(command, "commands", {}).items():
+        yield (*path, name), child
+        yield from commands(child, (*path, name))
+
+
+ALL = dict(commands(ROOT))
+
+
+def examples(command: Any) -> list[str]:
+    lines = (command.epilog or "").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("litecli")]
+
+
+def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    shown = ["Your objects", *ORDER[:4], "Researchers", *ORDER[4:7], "Help", ORDER[7]]
+    places = [text.index(f" {word} ") for word in shown]
+    assert places == sorted(places)
+    assert sorted(ORDER) == sorted(path[0] for path in ALL if len(path) == 1)
+
+
+def test_bare_litecli_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "Your objects" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_every_command_has_help_examples_and_the_common_options(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main([*path, "-h"]) == 0
+    text = capsys.readouterr().out
+    for option in ("--quiet", "--verbose", "--json", "--offline", "--device"):
+        assert option in text
+    given = examples(ALL[path])
+    assert (2 if len(path) == 1 else 1) <= len(given) <= 4
+    assert all(example in text for example in given)
+
+
+LINES = [line for command in (ROOT, *ALL.values()) for line in examples(command)]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_example_parses(line: str) -> None:
+    arguments = shlex.split(line)[1:]
+    command: Any = ROOT
+    context = command.make_context("litecli", [], resilient_parsing=True)
+    while arguments and arguments[0] in getattr(command, "commands", {}):
+        name, *arguments = arguments
+        command = command.commands[name]
+        # A group keeps the sub-command's words; only the last command parses them all.
+        group = bool(getattr(command, "commands", {})) and bool(arguments)
+        given = [] if group else arguments
+        context = command.make_context(name, given, parent=context)
+    assert context.command is command
+
+
+@pytest.mark.parametrize("arguments", [[], *([*path, "--help"] for path in ALL if len(path) == 1)])
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = (
+        "import sys; from litecli.cli import main; "
+        f"code = main({arguments!r}); "
+        f"loaded = [name for name in {HEAVY!r} if name in sys.modules]; "
+        "sys.exit(code or ', '.join(loaded) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_answers_at_once() -> None:
+    code = "import sys; from litecli.cli import main; sys.exit(main(['--help']))"
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.5
+
+
+def test_help_on_a_narrow_ascii_console() -> None:
+    code = "import sys; from litecli.cli import main; sys.exit(main(['adapt', '--help']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=False,
+        env={"COLUMNS": "20", "TERM": "dumb", "NO_COLOR": "1", "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0 and done.stderr == b""
+    assert b"--replace" in done.stdout and b"\x1b" not in done.stdout

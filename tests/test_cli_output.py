@@ -1,0 +1,187 @@
+"""litecli.cli.output: the form of what is written, on a terminal and off it."""
+
+import io
+import json
+
+import pytest
+
+from litecli.cli.output import (
+    Output,
+    counted,
+    duration,
+    escaped,
+    percent,
+    shortened,
+    size,
+    text_width,
+)
+
+
+class Terminal(io.StringIO):
+    """A stream that claims to be a terminal."""
+
+    encoding = "utf-8"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Pipe(io.StringIO):
+    """A stream with an encoding, read by a program."""
+
+    def __init__(self, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding
+
+
+def make(stdout: io.StringIO | None = None, stderr: io.StringIO | None = None, **environ: str):
+    return Output(stdout or Pipe(), stderr or Pipe(), environ)
+
+
+def written(stream: object) -> str:
+    assert isinstance(stream, io.StringIO)
+    return stream.getvalue()
+
+
+def test_results_go_to_stdout_and_talk_to_stderr() -> None:
+    out = make()
+    out.result("keys")
+    out.say("reading")
+    out.problem("Error: no")
+    assert written(out.stdout) == "keys\n"
+    assert written(out.stderr) == "reading\nError: no\n"
+
+
+def test_quiet_drops_talk_and_keeps_results_and_errors() -> None:
+    out = make()
+    out.quiet = True
+    out.result("keys")
+    out.say("reading")
+    out.progress("Photos")(1, 1)
+    out.problem("Error: no")
+    assert written(out.stdout) == "keys\n"
+    assert written(out.stderr) == "Error: no\n"
+
+
+def test_json_replaces_the_words_on_stdout() -> None:
+    out = make()
+    out.json = True
+    out.result("keys")
+    out.record({"label": "Schlüssel"})
+    assert [json.loads(line) for line in written(out.stdout).splitlines()] == [
+        {"label": "Schlüssel"}
+    ]
+    assert "Schlüssel" in written(out.stdout)
+
+
+@pytest.mark.parametrize("text", ["[keys]", "a[/]b", "[bold red]x[/]", "100%", "{0}"])
+def test_user_text_is_printed_as_it_is(text: str) -> None:
+    out = make(Terminal())
+    out.result(text)
+    out.table(("object",), [(text,)])
+    assert written(out.stdout).splitlines()[0] == text
+    assert written(out.stdout).splitlines()[-1].strip() == text
+
+
+def test_an_ascii_console_gets_ascii_marks_and_no_crash() -> None:
+    out = make(Pipe("ascii"))
+    out.result("94.6 ± 0.6 … ×")
+    out.result("café 鍵")
+    out.result("bad\udcff name")
+    assert written(out.stdout).splitlines() == [
+        "94.6 +- 0.6 ... x",
+        r"caf\xe9 \u9375",
+        r"bad\udcff name",
+    ]
+
+
+def test_a_file_name_that_is_no_utf8_is_written_on_a_utf8_console_too() -> None:
+    out = make(Pipe("utf-8"))
+    out.result("bad\udcff name")
+    assert written(out.stdout) == "bad\\udcff name\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "coloured"),
+    [
+        (Terminal, {"TERM": "xterm"}, True),
+        (Terminal, {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (Terminal, {"TERM": "dumb"}, False),
+        (Pipe, {"TERM": "xterm"}, False),
+    ],
+)
+def test_colour_only_on_a_terminal_that_wants_it(stream, environ, coloured) -> None:
+    assert ("\x1b" in make(stream(), **environ).styled("keys", "bold")) is coloured
+
+
+def test_table_columns_line_up_with_wide_characters() -> None:
+    out = make()
+    out.table(("object", "photos"), [("鍵", "9"), ("e\u0301", "12")], right="photos")
+    assert written(out.stdout).splitlines() == [
+        "  object  photos",
+        "  鍵           9",
+        "  e\u0301           12",
+    ]
+    assert text_width("鍵") == 2 and text_width("e\u0301") == 1
+
+
+def test_a_narrow_terminal_gets_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    out = make(Terminal())
+    out.table(("object", "photos", "notes"), [("keys", "9", "x")])
+    assert written(out.stdout).splitlines() == ["object: keys", "photos: 9", "notes: x"]
+
+
+def test_off_a_terminal_progress_is_a_line_per_tenth() -> None:
+    out = make()
+    show = out.progress("Photos")
+    for done in range(1, 201):
+        show(done, 200)
+    lines = written(out.stderr).splitlines()
+    assert [line.split()[1] for line in lines] == [f"{20 * k}/200" for k in range(1, 11)]
+    assert "\r" not in written(out.stderr) and "\x1b" not in written(out.stderr)
+
+
+def test_slow_progress_is_a_line_per_half_minute_with_the_time_left() -> None:
+    now = [0.0]
+    out = Output(Pipe(), Pipe(), {}, clock=lambda: now[0])
+    show = out.progress("Tasks")
+    for done in range(1, 6):
+        now[0] += 20.0
+        show(done, 1000)
+    assert written(out.stderr).splitlines() == [
+        "Tasks 2/1000, 5 h 33 min left",
+        "Tasks 4/1000, 5 h 32 min left",
+    ]
+
+
+def test_on_a_terminal_progress_redraws_one_line() -> None:
+    out = make(stderr=Terminal(), TERM="xterm")
+    show = out.progress("Photos")
+    show(1, 2)
+    show(2, 2)
+    text = written(out.stderr)
+    assert text.count("\n") == 1 and text.count("\r") == 2 and text.endswith("Photos 2/2\n")
+
+
+def test_a_dumb_terminal_is_not_animated() -> None:
+    out = make(stderr=Terminal(), TERM="dumb")
+    out.progress("Photos")(1, 1)
+    assert written(out.stderr) == "Photos 1/1\n"
+
+
+def test_control_characters_stay_inside_one_field() -> None:
+    assert escaped("a\tb\nc\x1b[31m") == "a\\tb\\nc\\x1b[31m"
+    assert shortened("k" * 100) == "k" * 39 + "…"
+
+
+def test_numbers_as_a_person_says_them() -> None:
+    assert counted(1, "photo") == "1 photo" and counted(1200, "photo") == "1,200 photos"
+    assert percent(0.9999) == "99 %" and percent(1.0) == "100 %" and percent(0.414) == "41 %"
+    assert duration(3.24) == "3.2 s" and duration(75) == "75 s" and duration(7800) == "2 h 10 min"
+    assert duration(600) == "10 min"
+    assert size(412_300) == "412 kB" and size(3_200_000) == "3.2 MB" and size(7) == "1 kB"
