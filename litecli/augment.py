@@ -34,15 +34,14 @@ class View:
     def __call__(self, numbers: Sequence[int]) -> Tensor:
         """Inputs [B, 3, S, S] float32 of the images with these numbers."""
         if self.augment is None:
-            return normalise(torch.stack([self._plain(n) for n in numbers]), self.preprocess)
+            plain = torch.stack([self._plain(n) for n in numbers]).numpy()
+            return torch.from_numpy(normalise(plain, self.preprocess))
         crops, colours = [], []
         for number in numbers:
             rng = np.random.default_rng((*self.augment, int(number)))
             crops.append(self._random_crop(self.squares(int(number)), rng))
             colours.append(rng.uniform(-1.0, 1.0, size=4))
-        pixels = torch.stack(crops).float()
-        jittered = colour_jitter(pixels, torch.from_numpy(np.array(colours)).float())
-        return normalise(jittered, self.preprocess)
+        return jittered_inputs(crops, colours, self.preprocess)
 
     def _plain(self, number: int) -> Tensor:
         """The centre crop that adapt and classify see (the stored square is the short side)."""
@@ -93,8 +92,17 @@ def colour_jitter(pixels: Tensor, amounts: Tensor) -> Tensor:
     return (pixels * (1 + 0.3 * brightness) * tint).clamp(0, 255)
 
 
-def normalise(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+def jittered_inputs(
+    crops: Sequence[Tensor], colours: Sequence[np.ndarray], preprocess: Preprocess
+) -> Tensor:
+    """Inputs [B, 3, S, S] of uint8 crops [3, S, S] under the lights `colours` [4], -1 to 1."""
+    amounts = torch.from_numpy(np.array(colours, dtype=np.float32))
+    pixels = colour_jitter(torch.stack(list(crops)).float(), amounts)
+    return torch.from_numpy(normalise(pixels.numpy(), preprocess))
+
+
+def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """uint8 or float [B, 3, S, S] in 0 to 255 -> float32 (value / 255 - mean) / std."""
-    mean = torch.tensor(preprocess.mean)[:, None, None] * 255
-    std = torch.tensor(preprocess.std)[:, None, None] * 255
-    return (pixels.float() - mean) / std
+    mean = np.array(preprocess.mean, np.float32)[:, None, None] * 255
+    std = np.array(preprocess.std, np.float32)[:, None, None] * 255
+    return (pixels.astype(np.float32) - mean) / std

@@ -112,6 +112,11 @@ def count_macs(network: nn.Module, image_size: int) -> int:
     return counter.get_total_flops() // 2
 
 
+def counted_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without batch norm's step counters: files leave them out, nothing needs them."""
+    return {n: value for n, value in state.items() if not n.endswith("num_batches_tracked")}
+
+
 def _download(name: str, offline: bool) -> nn.Module:
     if offline:
         raise _network_error(name, "--offline was given")
@@ -130,7 +135,9 @@ def _download(name: str, offline: bool) -> nn.Module:
         ) from error
     except (OSError, ValueError) as error:
         raise _network_error(name, str(error)) from error
-    except Exception as error:  # the hub's client has error classes of its own, all about reaching it
+    except (
+        Exception
+    ) as error:  # the hub's client has error classes of its own, all about reaching it
         if type(error).__module__.split(".")[0] not in ("huggingface_hub", "httpx", "requests"):
             raise
         raise _network_error(name, str(error)) from error
@@ -164,16 +171,14 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
     network = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
     _load_file(network, folder / "model.safetensors")
     cfg = dict(config.get("pretrained_cfg") or {})
-    network.pretrained_cfg = {**getattr(network, "pretrained_cfg", {}), **cfg}
-    licence = cfg.get("license", "unknown")
     origin = f"timm folder {folder.name}"
-    return _describe(network, architecture, arguments, image_size, origin, licence)
+    return _describe(network, architecture, arguments, image_size, origin, cfg)
 
 
 def _load_file(network: nn.Module, path: Path) -> None:
     """Load weights, classifier rows ignored; refuse pickled code and other architectures."""
     state = read_weights(path)
-    wanted = network.state_dict()
+    wanted = counted_out(network.state_dict())
     missing = [name for name in wanted if name not in state]
     odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
     if missing or odd:
@@ -184,7 +189,7 @@ def _load_file(network: nn.Module, path: Path) -> None:
             f"The first are {names}.",
             code=ExitCode.MISSING,
         )
-    network.load_state_dict({name: state[name] for name in wanted})
+    network.load_state_dict({name: state[name] for name in wanted}, strict=False)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -214,9 +219,10 @@ def _describe(
     arguments: dict[str, Any],
     image_size: int | None,
     origin: str,
-    licence: str | None = None,
+    pretrained_cfg: Mapping[str, Any] | None = None,
 ) -> Backbone:
-    data = resolve_data_config({}, model=network)
+    cfg = pretrained_cfg or getattr(network, "pretrained_cfg", None) or {}
+    data = resolve_data_config({}, pretrained_cfg=dict(cfg))
     preprocess = Preprocess(
         image_size=image_size or int(data["input_size"][-1]),
         crop_pct=float(data["crop_pct"]),
@@ -233,9 +239,13 @@ def _describe(
             "Choose a network with pooled features.",
             code=ExitCode.USAGE,
         )
-    cfg = getattr(network, "pretrained_cfg", None) or {}
-    stated = licence or (cfg.get("license") if isinstance(cfg, Mapping) else None) or "unknown"
-    architecture = name.removeprefix("hf-hub:").split("/")[-1] if ":" in name else name
+    architecture = (cfg.get("architecture") or name) if name.startswith("hf-hub:") else name
     return Backbone(
-        network, architecture.partition(".")[0], arguments, int(shape[1]), preprocess, stated, origin
+        network,
+        architecture.partition(".")[0],
+        arguments,
+        int(shape[1]),
+        preprocess,
+        cfg.get("license") or "unknown",
+        origin,
     )

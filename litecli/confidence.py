@@ -8,7 +8,13 @@ import numpy as np
 
 from litecli.heads import best_temperature
 from litecli.labelled import class_counts, held_out_batches, normalise, one_hot
+from litecli.photo_counts import held_out_offsets, spread
 from litecli.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights
+
+KEEP_95 = 1.645  # normal quantile: 95 % lie below
+USUAL_SPREAD, PRIOR_PHOTOS = 0.2, 4  # of a known photo's novelty, and the photos this is worth
+ONE_PHOTO = 0.35  # threshold with one photo of each object, at most
+STRANGER_MARGIN = 0.07  # by which it may lie above the objects' novelty to each other
 
 
 def fit_temperature(loo_scores: np.ndarray, labels: np.ndarray) -> float:
@@ -43,13 +49,13 @@ def probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
 def fit_novelty(features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     """What `novelty_of` needs of features [N, D], labels [N] (0..C-1), for many queries.
 
-    Ridge regression as a Gaussian process: `weights` [C, D] gives its mean for each class and
-    `explained` [min(N, D), D] its variance.
+    Ridge regression as a Gaussian process: `weights` [C, D] and `offsets` [C] (the full
+    photo-count correction) give its mean for each class, `explained` [min(N, D), D] its variance.
     """
-    known = normalise(features.astype(np.float64))
-    targets = one_hot(labels, int(labels.max()) + 1, known)
+    known, targets = _support(features, labels)
     return {
         "weights": ridge_weights(known, targets, USUAL_LAMBDA),
+        "offsets": spread(known, targets) / class_counts(targets),
         "explained": ridge_explained(known, targets, USUAL_LAMBDA),
     }
 
@@ -57,11 +63,12 @@ def fit_novelty(features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
 def novelty_of(params: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray:
     """Novelty [M] of queries [M, D]: the variance less the best class's mean, about -1 to 1.
 
-    High when the photo resembles no photo (variance), or resembles several objects and so none
-    of them well (mean). Measured, it is better than either, than distances, and than softmax.
+    High when the photo resembles no photo (variance), or several objects and so none of them
+    well (mean). Measured, the two together are better than either, than distances to class means
+    or photos, and than softmax confidence.
     """
     rows = normalise(queries.astype(np.float64))
-    mean = rows @ params["weights"].T
+    mean = rows @ params["weights"].T + params["offsets"]
     variance = 1 - np.sum((rows @ params["explained"].T) ** 2, axis=1)
     return variance - mean.max(axis=1)
 
@@ -73,21 +80,49 @@ def novelty(
     return novelty_of(fit_novelty(support_features, support_labels), query_features)
 
 
+def unknown_threshold(
+    support_features: np.ndarray, support_labels: np.ndarray, groups: np.ndarray | None = None
+) -> float:
+    """The novelty above which a photo is unknown; it keeps about 95 % of the objects' photos.
+
+    The upper end of a normal interval of the photos' own leave-one-out novelty, its spread drawn
+    towards USUAL_SPREAD while they are few. With one photo (or one view) of each object there is
+    none: then a little above what the objects' photos look like to each other, as strangers.
+    """
+    own, others = held_out_novelty(support_features, support_labels, groups)
+    own = own[np.isfinite(own)]
+    if len(own):
+        squares = float(np.sum((own - own.mean()) ** 2)) + PRIOR_PHOTOS * USUAL_SPREAD**2
+        return float(own.mean() + KEEP_95 * np.sqrt(squares / (len(own) - 1 + PRIOR_PHOTOS)))
+    others = others[np.isfinite(others)]
+    if len(others) == 0:
+        return ONE_PHOTO
+    return min(ONE_PHOTO, float(others.mean()) + STRANGER_MARGIN)
+
+
 def held_out_novelty(
     features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """Novelty [N] of each photo among the others, its group left out; closed form.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Novelty [N] of each photo with its group left out, closed form: (own, stranger).
 
-    NaN where that leaves no photo of the photo's own class.
+    `own` is NaN where no photo of its class stays, `stranger` where one does: there the photo
+    is met by other objects only, or by nothing at all (NaN in both).
     """
-    known = normalise(features.astype(np.float64))
-    targets = one_hot(labels, int(labels.max()) + 1, known)
+    known, targets = _support(features, labels)
     batches = held_out_batches(labels, groups)
     [(mean, variance)] = ridge_held_out(known, targets, [USUAL_LAMBDA], batches)
-    result = variance - mean.max(axis=1)
+    mean = mean + held_out_offsets(known, targets, batches)
     counts = class_counts(targets)
+    gone = np.zeros(len(labels), dtype=bool)
     for batch in batches:
         for (label, held), (_, columns) in zip(batch.counts, batch.columns(), strict=True):
             if counts[label] == held:
-                result[batch.members[:, columns]] = np.nan
-    return result
+                mean[batch.members, label] = -np.inf
+                gone[batch.members[:, columns]] = True
+    result = variance - mean.max(axis=1)
+    return np.where(gone, np.nan, result), np.where(gone & np.isfinite(result), result, np.nan)
+
+
+def _support(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    known = normalise(features.astype(np.float64))
+    return known, one_hot(labels, int(labels.max()) + 1, known)

@@ -79,7 +79,7 @@ class PretrainConfig:
 
     images: int = 0  # training images seen, all epochs together
     batch: int = 128
-    lr: float = 4e-3  # peak of the one-cycle schedule, AdamW
+    lr: float = 1e-3  # AdamW, after warm-up; a cosine takes it to zero
     weight_decay: float = 0.05
     image_size: int = 96  # pixels; smaller than the episodes' size saves time
     label_smoothing: float = 0.1

@@ -126,5 +126,7 @@ def _keep_source(source: Source, usable: np.ndarray) -> Source:
         for c in range(len(support))
         if len(support[c]) >= least and (query is None or len(query[c]) >= 1)
     ]
-    whole = Source(source.name, source.classes, tuple(support), None if query is None else tuple(query))
+    whole = Source(
+        source.name, source.classes, tuple(support), None if query is None else tuple(query)
+    )
     return whole.subset(chosen)

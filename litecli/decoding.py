@@ -67,7 +67,7 @@ _REFUSED = (
     (rb"[\t\n\f\r -~\x80-\xff]+\Z", WEB_PAGE),
 )
 _SIGNS_OF_A_CUT = re.compile(
-    r"truncat|end of file|data stream|no more images|missing dimensions|not identified"
+    r"truncat|end of file|expecting to read|no more images|missing dimensions|not identified"
     r"|parsing failed|decoder object|meta box",
     re.IGNORECASE,
 )

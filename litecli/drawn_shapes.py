@@ -54,7 +54,7 @@ def box(x0: float, y0: float, x1: float, y1: float, corner: float = 0.0) -> Outl
 def curve(*numbers: float, closed: bool = False) -> Outline:
     """A smooth line through the points x, y, x, y ... (uniform Catmull-Rom spline)."""
     p = path(*numbers)
-    p = np.concatenate([p[-1:], p, p[:2]] if closed else [p[:1], p, p[-2:-1]])
+    p = np.concatenate([p[-1:], p, p[:2]] if closed else [p[:1], p, p[-1:]])
     a, b, c, d = p[:-3, None], p[1:-2, None], p[2:-1, None], p[3:, None]
     t = np.linspace(0, 1, 8, endpoint=False)[None, :, None]
     points = b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))

@@ -118,12 +118,13 @@ def hold_out_classes(
 ) -> tuple[list[Source], list[Source]]:
     """Split every source's classes into training and validation classes, at random by `seed`.
 
-    A source with fewer than ten classes stays whole in the training part.
+    Fewer than five classes make no task worth measuring: five are held out at least, and a source
+    of fewer than fifteen stays whole in the training part.
     """
     training, validation = [], []
     for number, source in enumerate(sources):
         count = len(source.classes)
-        held = round(count * share) if count >= 10 else 0
+        held = max(5, round(count * share)) if count >= 15 else 0
         order = np.random.default_rng((seed, number)).permutation(count)
         training.append(source.subset(sorted(order[held:].tolist())))
         if held:

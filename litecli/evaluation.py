@@ -65,9 +65,7 @@ def evaluate(
     source = one_source(kept, folder, way)
     chosen = head or model.config.head
     accuracies = [
-        task_accuracy(
-            features, sample_fixed(source, way, shots, query, seed, k), chosen, lam
-        )
+        task_accuracy(features, sample_fixed(source, way, shots, query, seed, k), chosen, lam)
         for k in range(tasks)
     ]
     seconds, macs = adapt_cost(model, encoder, features, source, (way, shots, seed), chosen)

@@ -8,7 +8,7 @@ import hashlib
 import io
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -67,7 +67,7 @@ def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
         factor = min(image.size) // shortest_side if shortest_side else 1
         image = image.reduce(factor) if factor > 1 else image
         image = _to_srgb(image, picture.info.get("icc_profile"))
-        orientation = _orientation(picture.info.get("exif", b""))
+        orientation = _orientation(picture.info.get("exif") or b"")
         image = image.transpose(_TURNS[orientation]) if orientation > 1 else image
     except MemoryError:
         raise PhotoError("too large for this computer's memory") from None
@@ -130,7 +130,7 @@ def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
 
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield function(item) for each item, in order, while threads work up to `ahead` items on.
 
     An exception of `function` is raised where its result would have come. Leaving the iterator

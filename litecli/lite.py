@@ -163,7 +163,9 @@ def task_backward(
         total += float(summed.detach())
 
     arrived = [
-        name for name, value in leaves.items() if value.grad is not None and fitted[name].requires_grad
+        name
+        for name, value in leaves.items()
+        if value.grad is not None and fitted[name].requires_grad
     ]
     torch.autograd.backward(
         [fitted[name] for name in arrived], [leaves[name].grad for name in arrived]

@@ -78,8 +78,7 @@ def write_model(
     proto = graph.export(network, config.preprocess.image_size)
     tensors = {
         graph.PREFIX + name: value.numpy()
-        for name, value in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
+        for name, value in backbones.counted_out(network.state_dict()).items()
     }
     shared = graph.shared_tensors(proto)
     tensors |= {name: value for name, value in shared.items() if name not in tensors}
@@ -121,9 +120,8 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
     tensors, _ = storage.read_tensors(folder / graph.WEIGHTS_FILE)
     state = network.state_dict()
     try:
-        for name in state:
-            if not name.endswith("num_batches_tracked"):
-                state[name] = torch.from_numpy(tensors[graph.PREFIX + name].copy())
+        for name in backbones.counted_out(state):
+            state[name] = torch.from_numpy(tensors[graph.PREFIX + name].copy())
         network.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
         raise LiteError(

@@ -36,6 +36,7 @@ class Model:
     folder: Path
     config: ModelConfig
     fingerprint: str  # sha256 over model.safetensors and encoder.onnx
+    named: bool = True  # False: used by its folder, and found again only there
 
 
 def open_model(folder: Path, name: str | None = None) -> Model:
@@ -71,7 +72,7 @@ def open_model(folder: Path, name: str | None = None) -> Model:
             code=ExitCode.MISSING,
         )
     fingerprint = storage.files_sha256([folder / file for file in _FILES])
-    return Model(name or config.name, folder, config, fingerprint)
+    return Model(name or config.name, folder, config, fingerprint, named=name is not None)
 
 
 def find_model(name: str | Path | None = None) -> Model:
@@ -187,13 +188,14 @@ def remove_model(name: str) -> Path:
 
 
 def model_of(profile: Profile, model: str | Path | None = None) -> Model:
-    """The model a profile was learned on, by its name, or at the place that `model` names.
+    """The model a profile was learned on, where it was then, or at the place `model` names.
 
     Raises LiteError (MISSING) when the model is gone, or is no longer the same.
     """
     again = f"litecli adapt {quoted(profile.folder)}   (learn it again)"
+    folder = profile.model_folder if Path(profile.model_folder or "-").is_dir() else ""
     try:
-        found = find_model(model or profile.model_name)
+        found = find_model(model or folder or profile.model_name)
     except LiteError as error:
         if model is not None:
             raise

@@ -103,6 +103,7 @@ def adapt(
         name=name,
         labels=names,
         model_name=model.name,
+        model_folder="" if model.named else model.folder.resolve().as_posix(),
         model_fingerprint=model.fingerprint,
         head=check.head,
         head_params={key: np.asarray(value) for key, value in params.items()},
@@ -168,6 +169,7 @@ def _classify(
     sources: Iterable[Source], profile: Profile, model: Model, threshold: float
 ) -> Iterator[Prediction]:
     encoder = Encoder(model.folder)
+    strangeness = confidence.fit_novelty(profile.embeddings, profile.photo_labels)
     own = profile.embeddings / np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
     read = partial(_read_query, preprocess=model.config.preprocess)
     for name, pixels in images.in_order(read, sources, workers(), 2 * workers()):
@@ -177,7 +179,7 @@ def _classify(
         feature = encoder.encode(pixels[None])  # [1, D]
         scores = HEADS[profile.head].score(profile.head_params, feature)
         shares = confidence.probabilities(scores, profile.temperature)[0]
-        strange = confidence.novelty(feature, profile.embeddings, profile.photo_labels)[0]
+        strange = confidence.novelty_of(strangeness, feature)[0]
         best = int(np.argmax(shares))
         yield Prediction(
             path=name,

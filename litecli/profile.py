@@ -14,7 +14,7 @@ import numpy as np
 from litecli.config import PROFILE_SCHEMA
 
 HEADER_KEY = "litecli"  # metadata key of the JSON header, in profiles and in models
-_TEXT_FIELDS = ("name", "model_name", "model_fingerprint", "head", "folder")
+_TEXT_FIELDS = ("name", "model_name", "model_folder", "model_fingerprint", "head", "folder")
 _NUMBER_FIELDS = ("temperature", "unknown_threshold")
 _LIST_FIELDS = ("labels", "photo_paths", "photo_hashes")
 
@@ -30,6 +30,7 @@ class Profile:
     name: str
     labels: tuple[str, ...]  # C names, sorted
     model_name: str
+    model_folder: str  # where it was, if it was used by its folder; else ""
     model_fingerprint: str  # of the model whose features these are
     head: str  # a key of heads.HEADS
     head_params: dict[str, np.ndarray]

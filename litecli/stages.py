@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from litecli import images, lite
-from litecli.augment import View, colour_jitter, normalise, random_box, resized
+from litecli.augment import View, jittered_inputs, random_box, resized
 from litecli.config import TrainConfig
 from litecli.episodes import Episode, Source, sample_episode
 from litecli.lite import Task
 from litecli.model import FewShotModel
+from litecli.teacher import teacher_box
 
 Squares = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
 BATCHES_AHEAD = 3
@@ -30,8 +31,12 @@ class Stage(Protocol):
 
     name: str
     num_steps: int
-    optimizer: torch.optim.Optimizer
     extra: nn.ModuleDict  # layers that belong to the stage, not to the model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The stage's own optimiser."""
+        ...
 
     def steps(self, first: int) -> Iterator[float]:
         """Take steps `first` to `num_steps` - 1, yielding each one's mean loss."""
@@ -46,13 +51,18 @@ class Teacher:
     """
 
     features: np.ndarray
-    mean: np.ndarray  # [D]
-    std: np.ndarray  # [D]
+    mean: np.ndarray  # float32 [D], over all images
+    std: np.ndarray  # float32 [D]
 
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Teacher":
+        """The teacher with the statistics of (at most 20,000 of) its own features."""
+        sample = features[0, :: -(-features.shape[1] // 20_000)].astype(np.float32)
+        return cls(features, sample.mean(axis=0), sample.std(axis=0) + 1e-3)
 
-def teacher_box(side: int, seed: int, view: int, number: int) -> tuple[int, int, int, int]:
-    """The crop of image `number` that the teacher sees as its view `view`."""
-    return random_box(side, np.random.default_rng((seed, view, number)), smallest=0.35)
+    def standardised(self, features: np.ndarray) -> np.ndarray:
+        """Features [B, D] with mean 0 and spread 1: a cosine then compares what differs."""
+        return (features - self.mean) / self.std
 
 
 class SupervisedStage:
@@ -77,9 +87,7 @@ class SupervisedStage:
         self.model, self.config, self.squares, self.teacher = model, config, squares, teacher
         self.bf16 = bf16
         self.device = model.log_scale.device
-        self.preprocess = replace(
-            model.backbone.preprocess, image_size=config.pretrain.image_size
-        )
+        self.preprocess = replace(model.backbone.preprocess, image_size=config.pretrain.image_size)
         self.numbers, self.labels = labelled_images(sources)
         self.num_steps = math.ceil(config.pretrain.images / config.pretrain.batch)
         width = model.backbone.num_features
@@ -139,11 +147,10 @@ class SupervisedStage:
             crop = resized(square, box, self.preprocess.image_size)
             crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
             colours.append(rng.uniform(-1.0, 1.0, size=4))
-        amounts = torch.from_numpy(np.array(colours, dtype=np.float32))
-        inputs = normalise(colour_jitter(torch.stack(crops).float(), amounts), self.preprocess)
+        inputs = jittered_inputs(crops, colours, self.preprocess)
         standard = torch.zeros(0)
         if self.teacher is not None:
-            standard = torch.from_numpy((np.stack(targets) - self.teacher.mean) / self.teacher.std)
+            standard = torch.from_numpy(self.teacher.standardised(np.stack(targets)))
         return inputs, torch.from_numpy(self.labels[picked]), standard
 
     def _shuffled(self, epoch: int) -> np.ndarray:

@@ -73,7 +73,7 @@ def read_support(
     photos: dict[str, Photo] = {}  # by hash
     places: list[tuple[str, str, str]] = []  # label, relative path, hash
     skipped = list(scan.skipped)
-    encoder, encode_seconds = None, 0.0
+    encoder, encode_seconds, embedded = None, 0.0, 0
     ahead = images.in_order(read, [path for _, path in items], workers(), 2 * workers())
     for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
         relative = path.relative_to(scan.folder).as_posix()
@@ -87,6 +87,7 @@ def read_support(
                 embedding = encoder.encode(photo.pixels[None])[0]
                 photo = replace(photo, pixels=None, embedding=embedding)
                 encode_seconds += time.perf_counter() - began
+                embedded += 1
             photos.setdefault(photo.hash, photo)
         if progress:
             progress(done, len(items))
@@ -95,15 +96,14 @@ def read_support(
     skipped += doubles
     if not kept:
         raise _nothing_left(scan, skipped)
-    reused = sum(photo_hash in known for photo_hash in photos)
     return Support(
         labels=tuple(label for label, _, _ in kept),
         paths=tuple(path for _, path, _ in kept),
         photos=tuple(photos[photo_hash] for _, _, photo_hash in kept),
         skipped=tuple(skipped),
         notes=notes,
-        embedded=len(photos) - reused,
-        reused=reused,
+        embedded=embedded,
+        reused=len(photos) - embedded,
         seconds=seconds,
     )
 
@@ -157,7 +157,7 @@ def _without_doubles(
         paths = [path for _, path, _ in same]
         notes.append(f"{' and '.join(paths)} are the same photo: which is it? Left out.")
         skipped += [Skipped(path, "same photo in two objects") for path in paths]
-    return sorted(kept), skipped, tuple(notes)
+    return kept, skipped, tuple(notes)
 
 
 def _nothing_left(scan: Scan, skipped: list[Skipped]) -> LiteError:

@@ -40,6 +40,7 @@ def doctor_raises(monkeypatch: pytest.MonkeyPatch):
     return arrange
 
 
+PROGRAM = "import sys; from litecli.cli import main; sys.exit(main())"
 MENDABLE = LiteError("No profile garge.", "2 profiles: a, b", "litecli profiles", code=ExitCode(4))
 
 
@@ -152,8 +153,7 @@ def test_a_reader_that_leaves_is_no_error(arguments: list[str], tmp_path: Path) 
     profiles.mkdir()
     (profiles / "damaged.safetensors").write_bytes(b"x")
     done = subprocess.run(
-        [sys.executable, "-c", "import sys; from litecli.cli import main; sys.exit(main())"]
-        + arguments,
+        [sys.executable, "-c", PROGRAM, *arguments],
         stdout=writing,
         stderr=subprocess.PIPE,
         env={**os.environ, "LITECLI_HOME": str(tmp_path)},

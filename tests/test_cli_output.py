@@ -159,13 +159,23 @@ def test_slow_progress_is_a_line_per_half_minute_with_the_time_left() -> None:
     ]
 
 
-def test_on_a_terminal_progress_redraws_one_line() -> None:
-    out = make(stderr=Terminal(), TERM="xterm")
+def test_on_a_terminal_progress_redraws_one_line_and_makes_room() -> None:
+    out = make(Terminal(), Terminal(), TERM="xterm")
     show = out.progress("Photos")
     show(1, 2)
     show(2, 2)
-    text = written(out.stderr)
-    assert text.count("\n") == 1 and text.count("\r") == 2 and text.endswith("Photos 2/2\n")
+    out.result("keys")
+    assert written(out.stderr) == "Photos 1/2\r\x1b[KPhotos 2/2\r\x1b[K"
+    assert written(out.stdout) == "keys\n"
+
+
+def test_the_time_left_of_a_resumed_run_counts_only_its_own_steps() -> None:
+    now = [0.0]
+    out = Output(Pipe(), Pipe(), {}, clock=lambda: now[0])
+    show = out.progress("Steps", first=80)
+    now[0] = 100.0
+    show(90, 100, ", loss 1.5")
+    assert written(out.stderr) == "Steps 90/100, 2 min left, loss 1.5\n"
 
 
 def test_a_dumb_terminal_is_not_animated() -> None:

@@ -118,11 +118,10 @@ def test_a_data_split_is_not_objects(tmp_path, held_out):
     assert error.code == ExitCode.INPUT
 
 
-def test_a_toy_train_is_an_object(tmp_path):
-    assert list(names(scan_objects(make(tmp_path, "train/a.jpg", "keys/b.jpg")))) == [
-        "keys",
-        "train",
-    ]
+@pytest.mark.parametrize("labels", [["train"], ["keys", "train"], ["keys", "test", "train"]])
+def test_a_toy_train_is_an_object(tmp_path, labels):
+    files = [f"{label}/a.jpg" for label in labels]
+    assert list(names(scan_objects(make(tmp_path, *files)))) == labels
 
 
 def test_empty_object_folder_is_left_out(tmp_path):

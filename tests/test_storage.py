@@ -100,7 +100,7 @@ def test_nonsense_has_no_offsets(tmp_path: Path) -> None:
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LiteError, match="No file .*nowhere") as caught:
+    with pytest.raises(LiteError, match=r"No file .*nowhere") as caught:
         storage.read_tensors(tmp_path / "nowhere")
     assert caught.value.code == ExitCode.MISSING
 

@@ -59,7 +59,7 @@ def adapt(
         bool, typer.Option("--dry-run", help="Only list what would be learned.")
     ] = False,
 ) -> int | None:
-    """Learn your objects from a folder with one sub-folder of photos per object."""
+    """Learn your objects from a folder of photos."""
     from litecli import folders, library, personalize
 
     out = common.out
@@ -91,7 +91,8 @@ def adapt(
     )
     correct, total = check_totals(learned)
     if min_accuracy is not None and (not total or correct / total < min_accuracy):
-        show_adaptation(out, learned, None)
+        if not out.json:
+            show_adaptation(out, learned, None)
         raise LiteError(
             f"The check got {correct} of {total} right, below --min-accuracy {min_accuracy:g}.",
             "Nothing was saved.",
@@ -101,8 +102,8 @@ def adapt(
     path = library.save_profile(learned.profile, file=output, replace=replace)
     show_adaptation(out, learned, path)
     if output is None:
-        out.result(f'Saved profile "{profile_name}" ({size(path.stat().st_size)}) as {path}')
-        out.result("and made it current.")
+        saved = f'Saved profile "{profile_name}" ({size(path.stat().st_size)})'
+        out.result(f"{saved} and made it current: {path}")
         out.say("Next: litecli classify photo.jpg")
     else:
         out.result(f"Saved {path} ({size(path.stat().st_size)}).")

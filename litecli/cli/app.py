@@ -4,34 +4,33 @@ The command files import nothing heavy; the engine is imported inside the functi
 `--help` answers at once.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import typer.core
 
 from litecli import __version__
 from litecli.cli import adapt, classify, demo, doctor, evaluate, meta_train, models, profiles
+from litecli.cli.help import PlainGroup, examples_text
 from litecli.cli.options import HELP, RESEARCHERS, YOUR_OBJECTS
 from litecli.cli.output import Output
 
-ORDER = "adapt classify profiles demo meta-train evaluate models doctor".split()
+ORDER = ("adapt", "classify", "profiles", "demo", "meta-train", "evaluate", "models", "doctor")
+START = ("litecli demo", "litecli adapt ./my_objects", "litecli classify photo.jpg")
 
 
-class InOrder(typer.core.TyperGroup):
-    """Shows the commands in `ORDER`; Typer would put those with sub-commands last."""
+class TopLevel(PlainGroup):
+    """The commands in the order of help."""
 
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the commands."""
-        return sorted(super().list_commands(ctx), key=ORDER.index)
+    order = ORDER
 
 
 app = typer.Typer(
     name="litecli",
-    cls=InOrder,
-    help="Learn your own objects from a folder of photos, and name them in new photos.",
-    epilog="Start here:\n\nlitecli demo\n\nlitecli adapt ./my_objects\n\nlitecli classify photo.jpg",
+    cls=TopLevel,
+    epilog=examples_text(START, "Start here"),
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 
@@ -45,7 +44,7 @@ def top(
     if version:
         out.result(f"litecli {__version__}")
     elif ctx.invoked_subcommand is None:
-        ctx.get_help()  # Typer prints it itself
+        out.result(ctx.get_help())
 
 
 adapt.add_to(app, YOUR_OBJECTS)

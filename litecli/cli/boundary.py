@@ -20,7 +20,7 @@ from litecli.cli.output import Output
 from litecli.errors import ExitCode, LiteError
 
 # Typer's usage errors: Click's own classes, or Typer's copy of them in later releases.
-UsageError = typer.BadParameter.__bases__[0]
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,24 +6,22 @@ give everything. Answers appear as they are found, in input order.
 
 import csv
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import Output, counted, escaped, percent, shortened
-from litecli.cli.photo_arguments import Photo, expand
+from litecli.cli.output import Output, counted, shortened
+from litecli.cli.photo_arguments import expand
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
     from litecli.personalize import Prediction
 
-CSV_HEADER = ("path", "label", "known", "confidence", "second", "second_confidence", "error")
-SURE, PROBABLY = 0.9, 0.6  # confidence from which a person reads these words
 STDIN = "-"
 NAMED_IN_ERRORS = 5
 
@@ -33,16 +31,6 @@ EXAMPLES = (
     "litecli classify inbox/ --csv out.csv",
     "litecli classify inbox/ --recursive --json",
 )
-
-
-@dataclass(frozen=True)
-class Style:
-    """How answers are shown: to whom, how many objects, and whether with the nearest photo."""
-
-    num_objects: int
-    top: int = 1
-    explain: bool = False
-    many: bool = False  # several photos: each line begins with its path
 
 
 def add_to(app: typer.Typer, panel: str) -> None:
@@ -160,7 +148,7 @@ def show_all(
     csv_file: Path | None,
     fail_on_unknown: bool,
 ) -> int | None:
-    """Show the answers one by one; the exit code, or LiteError (INPUT) for named files that failed."""
+    """Show the answers one by one; LiteError (INPUT) when named files could not be used."""
     progress = out.progress("Photos") if table is not None else None
     failed: list[Prediction] = []
     unknown = 0
@@ -173,7 +161,9 @@ def show_all(
         if table is not None:
             table.writerow(csv_row(answer))
         elif not out.json:
-            for line in lines_for_people(out, answer, style) if out.for_people else tsv(answer, style):
+            for line in (
+                lines_for_people(out, answer, style) if out.for_people else tsv(answer, style)
+            ):
                 out.result(line)
         if progress:
             progress(number, len(named))
@@ -194,67 +184,3 @@ def report_failed(out: Output, failed: "list[Prediction]", total: int) -> int:
     if total == 1:
         what = f"{listed.replace(' (', ': ', 1).removesuffix(')')}."
     raise LiteError(what, code=ExitCode.INPUT)
-
-
-def ranked(answer: "Prediction") -> list[tuple[str, float]]:
-    """Objects with their probabilities, best first; equal ones keep the profile's order."""
-    return sorted(answer.scores.items(), key=lambda item: -item[1])
-
-
-def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
-    """path, label, confidence; with --top N more pairs, with --explain the nearest own photo."""
-    fields = [answer.path]
-    if answer.error is not None:
-        fields += ["", "", answer.error]
-    else:
-        fields += [answer.label if answer.known and answer.label else "unknown"]
-        fields += [f"{answer.confidence:.4f}"]
-        for label, share in ranked(answer)[1 : style.top]:
-            fields += [label, f"{share:.4f}"]
-        if style.explain:
-            fields += [answer.nearest or ""]
-    yield "\t".join(escaped(field) for field in fields)
-
-
-def csv_row(answer: "Prediction") -> list[str]:
-    """One line of the CSV file; `label` is the best object even when the photo is unknown."""
-    if answer.error is not None:
-        return [escaped(answer.path), "", "", "", "", "", answer.error]
-    second, share = (ranked(answer) + [("", 0.0)])[1] if len(answer.scores) > 1 else ("", 0.0)
-    known = "true" if answer.known else "false"
-    shares = f"{answer.confidence:.4f}", f"{share:.4f}" if second else ""
-    label = escaped(answer.label or "")
-    return [escaped(answer.path), label, known, shares[0], escaped(second), shares[1], ""]
-
-
-def answer_json(answer: "Prediction") -> dict[str, Any]:
-    """The `litecli.classify/1` object of one photo."""
-    keys = ("path", "label", "known", "confidence", "scores", "nearest", "error")
-    return {"schema": "litecli.classify/1", **{key: getattr(answer, key) for key in keys}}
-
-
-def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterator[str]:
-    """The answer in words."""
-    start = f"{shortened(answer.path, 60)}   " if style.many else ""
-    if answer.error is not None:
-        if style.many:
-            yield f"{start}{out.styled(answer.error, 'red')}"
-        return
-    best = ranked(answer)
-    if answer.known:
-        words = ((SURE, "sure"), (PROBABLY, "probably"))
-        word = next((w for least, w in words if answer.confidence >= least), "not sure")
-        label = shortened(answer.label or "")
-        yield f"{start}{out.styled(label, 'bold')}   {word} ({percent(answer.confidence)})"
-        for other, share in best[1 : style.top]:
-            yield f"  or {shortened(other)} ({percent(share)})"
-    else:
-        shown = best[: max(1, style.top - 1)]
-        closest = "; ".join(f"{shortened(label)}, {percent(share)}" for label, share in shown)
-        objects = counted(style.num_objects, "object")
-        none_of = f"not one of your {objects} (closest: {closest})"
-        if style.num_objects == 1:
-            none_of = f"not your {shortened(best[0][0])}"
-        yield f"{start}{out.styled('unknown', 'yellow')}   {none_of}"
-    if style.explain and answer.nearest:
-        yield f"  most like your photo {shortened(answer.nearest, 60)}"

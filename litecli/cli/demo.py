@@ -34,7 +34,7 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Other pictures.")] = 0,
 ) -> None:
-    """See it work: draw objects, learn them, name them in new pictures; needs no photos."""
+    """See it work on drawn objects; needs no photos."""
     from litecli import library, personalize
 
     out = common.out

@@ -1,11 +1,7 @@
 """`litecli doctor`: what this machine offers, and what stands in litecli's way."""
 
-import importlib.metadata
 import os
-import platform
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,16 @@ from litecli.cli.options import Common, command
 from litecli.cli.output import size
 from litecli.errors import ExitCode, LiteError
 
-PACKAGES = ("torch", "timm", "onnxruntime", "pillow", "pillow-heif", "numpy", "safetensors", "typer")
+PACKAGES = (
+    "torch",
+    "timm",
+    "onnxruntime",
+    "pillow",
+    "pillow-heif",
+    "numpy",
+    "safetensors",
+    "typer",
+)
 LOW_SPACE = 200_000_000  # bytes
 
 EXAMPLES = ("litecli doctor", "litecli doctor --json")
@@ -28,13 +33,17 @@ def add_to(app: typer.Typer, panel: str) -> None:
 
 
 def doctor(common: Common) -> int | None:
-    """Show versions, devices, folders and free space, and what is wrong."""
+    """Show versions, devices and folders, and what is wrong."""
     report, problems = examine()
     if common.out.json:
         common.out.record({"schema": "litecli.doctor/1", **report, "problems": problems})
     else:
         for topic, value in report.items():
-            text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+            text = (
+                ", ".join(f"{k} {v}" for k, v in value.items())
+                if isinstance(value, dict)
+                else value
+            )
             common.out.result(f"{topic.replace('_', ' '):<12}  {text}")
         for problem in problems:
             common.out.result(common.out.styled(f"Problem: {problem}", "red"))
@@ -45,6 +54,8 @@ def doctor(common: Common) -> int | None:
 
 def examine() -> tuple[dict[str, Any], list[str]]:
     """The machine's report, topic by topic, and the problems found, one sentence each."""
+    import platform
+
     problems: list[str] = []
     report: dict[str, Any] = {
         "litecli": __version__,
@@ -61,6 +72,8 @@ def examine() -> tuple[dict[str, Any], list[str]]:
 
 
 def _versions(problems: list[str]) -> dict[str, str]:
+    import importlib.metadata
+
     versions = {}
     for package in PACKAGES:
         try:
@@ -79,13 +92,17 @@ def _devices(problems: list[str]) -> str:
         return "cpu"
     devices = ["cpu"]
     if torch.cuda.is_available():
-        devices += [f"cuda ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
+        devices += [
+            f"cuda ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())
+        ]
     if torch.backends.mps.is_available():
         devices.append("mps")
     return ", ".join(devices)
 
 
 def _heic(problems: list[str]) -> str:
+    import importlib
+
     try:
         importlib.import_module("pillow_heif")
     except Exception as error:  # a broken binary wheel raises ImportError, OSError and others
@@ -95,6 +112,9 @@ def _heic(problems: list[str]) -> str:
 
 
 def _data_folder(problems: list[str]) -> dict[str, str]:
+    import shutil
+    import tempfile
+
     from litecli import library, storage
 
     try:
@@ -131,8 +151,9 @@ def _models(problems: list[str]) -> dict[str, str]:
     from litecli import library
 
     try:
-        names = [f"{m.name}{' (current)' if current else ''}" for m, _, current in
-                 library.list_models()]
+        names = [
+            f"{m.name}{' (current)' if current else ''}" for m, _, current in library.list_models()
+        ]
     except LiteError as error:
         problems.append(error.what)
         return {"models": "none"}

@@ -15,10 +15,24 @@ from litecli.errors import ExitCode, LiteError
 if TYPE_CHECKING:
     from litecli.evaluation import Evaluation
 
-JSON_FIELDS = (
-    "model protocol way shots tasks query head accuracy ci95 adapt_seconds adapt_macs passes "
-    "images_per_second images classes skipped"
-).split()
+JSON_FIELDS = [
+    "model",
+    "protocol",
+    "way",
+    "shots",
+    "tasks",
+    "query",
+    "head",
+    "accuracy",
+    "ci95",
+    "adapt_seconds",
+    "adapt_macs",
+    "passes",
+    "images_per_second",
+    "images",
+    "classes",
+    "skipped",
+]
 
 EXAMPLES = (
     "litecli evaluate ./photos",
@@ -51,7 +65,7 @@ def evaluate(
         Path | None, typer.Option("--csv", help="Append the result to this CSV file.")
     ] = None,
 ) -> None:
-    """Measure a model: accuracy with its 95 % interval, and the cost to adapt."""
+    """Measure accuracy on few-shot tasks, and the cost to adapt."""
     check_head(head)
     if protocol != "episodes":
         raise LiteError(

@@ -4,8 +4,6 @@ Settings: defaults, then --config, then flags (train_config.py). The engine yiel
 they become lines with the time that is left.
 """
 
-import shlex
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +11,17 @@ from typing import Annotated, Any
 import typer
 
 from litecli.cli.options import Common, command
-from litecli.cli.output import Output, duration
-from litecli.cli.train_config import EXAMPLE, check, parse_span, parse_workers, read_toml, with_values
+from litecli.cli.train_config import (
+    EXAMPLE,
+    check,
+    parse_span,
+    parse_workers,
+    read_toml,
+    with_values,
+)
 from litecli.config import TrainConfig
 
-LONG = 3600.0  # seconds; a run that takes longer says so at its first step
-LINE_EVERY = 30.0  # seconds between progress lines, at least
+RECIPE = "recipe.toml"  # in the run folder; --config reads it back
 
 EXAMPLES = (
     "litecli meta-train",
@@ -101,7 +104,10 @@ def meta_train(
         bool, _flag("Print data, tasks, cost and memory, and stop.", RUN, "--dry-run")
     ] = False,
 ) -> None:
-    """Meta-train a few-shot learner with LITE; without DATA on drawn objects, in ten minutes."""
+    """Train a few-shot learner with LITE.
+
+    Without DATA and settings: an example on drawn objects that takes about ten minutes.
+    """
     flags = {
         "data": tuple(data) if data else None,
         "out": out,
@@ -138,6 +144,8 @@ def meta_train(
     if support is not None:
         least, most = parse_span(support, "--support", single_is_most=True)
         flags["episodes.support_min"], flags["episodes.support_max"] = least, most
+    if resume and config_file is None and out and (Path(out) / RECIPE).is_file():
+        config_file = Path(out) / RECIPE
     config = resolve({key: v for key, v in flags.items() if v is not None}, config_file)
     run(common, config, resume, dry_run)
 
@@ -148,7 +156,7 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     if config_file is not None:
         base = read_toml(config_file, base)
     config = with_values(base, flags)
-    if config.learner == "ridge" and "head" not in flags and config_file is None:
+    if config.learner == "ridge":  # the one head it has
         config = replace(config, head="ridge")
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]
@@ -157,5 +165,13 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
 
 
 def run(common: Common, config: TrainConfig, resume: bool, dry_run: bool) -> None:
-    """Train, showing each event as it comes."""
-    raise NotImplementedError
+    """Train, or only plan, showing each event as it comes."""
+    from litecli.cli import train_progress
+
+    if dry_run:
+        train_progress.show_plan(common.out, config)
+        return
+    from litecli import training
+
+    events = training.meta_train(config, resume, offline=common.offline)
+    train_progress.show_training(common.out, events, config)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from litecli.cli.adapt import check_head
-from litecli.cli.options import Common, command
+from litecli.cli.options import Common, command, group
 from litecli.cli.output import shortened
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ EXAMPLES = (
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Give `app` this command and its sub-commands."""
-    models = typer.Typer()
+    models = group(app, "models", panel)
     command(models, examples=EXAMPLES)(bare)
     command(models, "list", examples=("litecli models list --json",))(list_all)
     command(models, "show", examples=("litecli models show",))(show)
@@ -46,11 +46,10 @@ def add_to(app: typer.Typer, panel: str) -> None:
     )(fetch)
     command(models, "remove", examples=("litecli models remove mine",))(remove)
     command(models, "path", examples=("litecli models path",))(path)
-    app.add_typer(models, name="models", rich_help_panel=panel)
 
 
 def bare(common: Common) -> None:
-    """List the models, or look at, choose, add, fetch or remove one."""
+    """List, show, choose, add, fetch or remove models."""
     list_all(common)
 
 
@@ -93,7 +92,7 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
 
 
 def use(common: Common, name: Name) -> None:
-    """Make a model the one that adapt uses; profiles keep the model they were learned on."""
+    """Make a model the one that adapt uses; profiles keep theirs."""
     from litecli import library
 
     _done(common, library.use_model(name), "is the current model now")
@@ -167,5 +166,5 @@ def _done(common: Common, model: "Model", text: str) -> None:
 
 
 def _model_json(model: "Model") -> dict[str, Any]:
-    config = model.config.to_dict()
-    return {"schema": SCHEMA, "path": str(model.folder), **config, "name": model.name}
+    own = {"schema": SCHEMA, "name": model.name, "path": str(model.folder)}
+    return own | {k: v for k, v in model.config.to_dict().items() if k not in own}

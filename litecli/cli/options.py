@@ -1,4 +1,4 @@
-"""The options that every command has, and the decorator that gives a function to the command line."""
+"""The options every command has, and the decorator that makes a function a command."""
 
 import functools
 import inspect
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from litecli.cli.help import PlainCommand, PlainGroup, examples_text
 from litecli.cli.output import Output
 from litecli.errors import ExitCode, LiteError
 
@@ -81,9 +82,9 @@ def command(
         parameters = (context, *(p.replace(kind=kind) for p in own), *COMMON)
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {p.name: p.annotation for p in parameters}
-        epilog = "\n\n".join(("Examples:", *examples)) if examples else None
+        epilog = examples_text(examples) if examples else None
         if name:
-            app.command(name, rich_help_panel=panel, epilog=epilog)(run)
+            app.command(name, cls=PlainCommand, rich_help_panel=panel, epilog=epilog)(run)
         else:
             app.callback(invoke_without_command=True, epilog=epilog)(run)
         return function
@@ -120,3 +121,10 @@ def on_the_processor(common: Common, name: str) -> None:
         )
     if common.device == "mps":
         common.out.say(f"Note: {name} runs on the processor; --device mps is ignored.")
+
+
+def group(app: typer.Typer, name: str, panel: str) -> typer.Typer:
+    """A command of `app` that has sub-commands of its own, to be registered on the result."""
+    commands = typer.Typer(cls=PlainGroup, rich_markup_mode=None)
+    app.add_typer(commands, name=name, rich_help_panel=panel)
+    return commands

@@ -17,6 +17,7 @@ ASCII_MARKS = str.maketrans({"±": "+-", "…": "...", "×": "x", "–": "-", "�
 STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
 PROGRESS_SECONDS = 30.0  # or per this many seconds
+WORTH_SAYING = 5.0  # seconds; a shorter rest is not announced
 
 
 class Output:
@@ -36,6 +37,7 @@ class Output:
         self.quiet = False
         self.verbose = False
         self.json = False
+        self._drawn = False  # a progress line stands on the terminal, unfinished
 
     @property
     def for_people(self) -> bool:
@@ -98,20 +100,25 @@ class Output:
             return text
         return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
 
-    def progress(self, label: str) -> Callable[[int, int], None]:
-        """A function to call with (done, total); it draws, or prints a line now and then."""
+    def progress(self, label: str, first: int = 0) -> Callable[..., None]:
+        """A function to call with (done, total, note); it redraws, or prints a line now and then.
+
+        `first` steps were done before the clock started.
+        """
         started = shown_at = self.clock()
         shown = 0.0
 
-        def show(done: int, total: int) -> None:
+        def show(done: int, total: int, note: str = "") -> None:
             nonlocal shown, shown_at
             if self.quiet or total <= 0:
                 return
             now, share = self.clock(), done / total
-            left = duration((now - started) * (1 - share) / share) if 0 < share < 1 else ""
-            text = f"{label} {done}/{total}" + (f", {left} left" if left else "")
+            left = (now - started) / max(done - first, 1) * (total - done)
+            said = f", {duration(left)} left" if left >= WORTH_SAYING else ""
+            text = f"{label} {done}/{total}{said}{note}"
             if self.animated:
-                self._write(self.stderr, f"\r\x1b[K{text}", end="" if done < total else "\n")
+                self._write(self.stderr, text, end="")
+                self._drawn = True
             elif share - shown >= PROGRESS_SHARE - 1e-9 or now - shown_at >= PROGRESS_SECONDS:
                 shown, shown_at = share, now
                 self._write(self.stderr, text)
@@ -124,6 +131,10 @@ class Output:
             os.dup2(nothing.fileno(), self.stdout.fileno())
 
     def _write(self, stream: TextIO, text: str, end: str = "\n") -> None:
+        if self._drawn and stream.isatty():
+            self.stderr.write("\r\x1b[K")  # the progress line makes room
+            self.stderr.flush()
+            self._drawn = False
         encoding = stream.encoding or "utf-8"
         try:
             text.encode(encoding)

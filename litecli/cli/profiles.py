@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from litecli.cli.options import Common, command
+from litecli.cli.options import Common, command, group
 from litecli.cli.output import counted, shortened, size
 
 SCHEMA = "litecli.profiles/1"
@@ -25,20 +25,21 @@ EXAMPLES = (
 
 def add_to(app: typer.Typer, panel: str) -> None:
     """Give `app` this command and its sub-commands."""
-    profiles = typer.Typer()
+    profiles = group(app, "profiles", panel)
     command(profiles, examples=EXAMPLES)(bare)
     command(profiles, "list", examples=("litecli profiles list --json",))(list_all)
     command(profiles, "show", examples=("litecli profiles show",))(show)
     command(profiles, "use", examples=("litecli profiles use garage",))(use)
     command(profiles, "rename", examples=("litecli profiles rename garage shed",))(rename)
     command(profiles, "remove", examples=("litecli profiles remove shed",))(remove)
-    command(profiles, "undo", examples=("litecli profiles undo", "litecli profiles undo shed"))(undo)
+    command(profiles, "undo", examples=("litecli profiles undo", "litecli profiles undo shed"))(
+        undo
+    )
     command(profiles, "path", examples=("litecli profiles path",))(path)
-    app.add_typer(profiles, name="profiles", rich_help_panel=panel)
 
 
 def bare(common: Common) -> None:
-    """List your profiles, or look at, choose, rename, remove or undo one."""
+    """List, show, choose, rename, remove or undo your profiles."""
     list_all(common)
 
 
@@ -131,7 +132,7 @@ def remove(common: Common, name: Name) -> None:
 
 
 def undo(common: Common, name: NameOrCurrent = None) -> None:
-    """Go back to the version before the last adapt; a second undo comes forward again."""
+    """Go back to the version before the last adapt."""
     from litecli import library
 
     profile = library.undo_profile(name)

@@ -1,0 +1,112 @@
+"""How meta-train's events and its plan are shown."""
+
+import contextlib
+import shlex
+from collections.abc import Generator, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from litecli.cli.output import Output, duration, size
+from litecli.config import TrainConfig
+
+if TYPE_CHECKING:
+    from litecli import training
+
+SCHEMA = "litecli.meta-train/1"
+LONG = 3600.0  # seconds; a run that takes longer says so at its first steps
+STEPS_TO_JUDGE = 3  # the first steps are slower; after these the rest can be estimated
+
+
+def show_training(out: Output, events: "Iterator[training.Event]", config: TrainConfig) -> None:
+    """Show the events of a run; on Ctrl-C, the line that resumes it."""
+    shown = _Shown(out)
+    try:
+        # Closing saves the state when Ctrl-C comes while an event is shown.
+        with contextlib.closing(cast("Generator[training.Event]", events)):
+            for event in events:
+                shown.show(event)
+    except KeyboardInterrupt:
+        recipe = Path(config.out) / "recipe.toml"
+        out.say(f"Stopped; what was learned is saved in {config.out}")
+        out.say(f"Go on with: litecli meta-train --config {shlex.quote(str(recipe))} --resume")
+        raise
+
+
+class _Shown:
+    """Shows one event after another; remembers which progress line is open."""
+
+    def __init__(self, out: Output) -> None:
+        self.out = out
+        self.preparing: dict[str, Any] = {}
+        self.steps: Any = None
+        self.first = 0
+        self.seconds: list[float] = []
+
+    def show(self, event: "training.Event") -> None:
+        """Show one event."""
+        kind = type(event).__name__.lower()
+        if self.out.json:
+            self.out.record({"schema": SCHEMA, "event": kind, **asdict(event)})
+        getattr(self, f"_{kind}")(event)
+
+    def _preparing(self, event: "training.Preparing") -> None:
+        label = event.what.capitalize()
+        show = self.preparing.setdefault(label, self.out.progress(label))
+        show(event.done, event.total)
+
+    def _started(self, event: "training.Started") -> None:
+        self.out.say(f"Training on {event.data}")
+        self.out.say(f"  {event.num_steps} steps, {event.device}, {event.precision}")
+        if event.step:
+            self.out.say(f"  going on at step {event.step}")
+        for warning in event.warnings:
+            self.out.say(f"Warning: {warning}")
+        self.first = event.step
+        self.steps = self.out.progress("Steps", event.step)
+
+    def _stepped(self, event: "training.Stepped") -> None:
+        self.seconds.append(event.seconds)
+        if len(self.seconds) == STEPS_TO_JUDGE:
+            left = min(self.seconds) * (event.num_steps - event.step)
+            if left > LONG:
+                self.out.say(f"This will take about {duration(left)}.")
+                self.out.say("Ctrl-C saves at any time; --resume goes on.")
+        self.steps(event.step, event.num_steps, f", {event.stage}, loss {event.loss:.3f}")
+
+    def _validated(self, event: "training.Validated") -> None:
+        accuracy = f"{100 * event.accuracy:.1f} ± {100 * event.ci95:.1f} %"
+        best = ", the best so far" if event.best else ""
+        where = f"{event.stage}, step {event.step}"
+        self.out.say(f"Validation ({where}): {accuracy}, {event.way}-way{best}")
+
+    def _finished(self, event: "training.Finished") -> None:
+        took = duration(event.seconds)
+        self.out.result(f"Validation accuracy {100 * event.accuracy:.1f} %, after {took}.")
+        self.out.result(f"The model is in {event.model}")
+        self.out.say(f"Next: litecli models add {shlex.quote(event.model)}")
+
+
+def show_plan(out: Output, config: TrainConfig) -> None:
+    """Print what a run would do and cost, without doing it."""
+    from litecli.cli import train_plan
+
+    plan = train_plan.plan(config)
+    if out.json:
+        out.record({"schema": SCHEMA, "event": "plan", "config": asdict(config), **asdict(plan)})
+    tasks = config.episodes
+    out.result(f"Data      {plan.data}")
+    out.result(
+        f"Tasks     {config.tasks}, {tasks.way_min}-{tasks.way_max} classes, at most "
+        f"{plan.support} support and {plan.query} query photos of {config.image_size} px"
+    )
+    out.result(f"Learner   {config.learner}, head {config.head}, {config.backbone}")
+    out.result(f"Gradient  {config.gradient}, {plan.backward} of {plan.support} photos go back")
+    out.result(f"Cost      {plan.macs / 1e9:,.1f} GMACs for the largest task")
+    out.result(
+        f"Memory    about {size(plan.memory)} for the largest task; "
+        f"{size(plan.memory_full)} by ordinary back-propagation"
+    )
+    for warning in plan.warnings:
+        out.result(f"Warning: {warning}")
+    out.result(f"Would write to {config.out}")

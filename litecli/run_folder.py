@@ -1,0 +1,181 @@
+"""What a training run leaves on disk: recipe, metrics, curves, log, and the state to resume from.
+
+    OUT/recipe.toml  metrics.csv  curves.png  log.txt  last/  prev/  model/  cache/
+
+State is written to a new folder and renamed; the one before stays as prev/, so that a crash in the
+middle of saving leaves one that is whole.
+"""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litecli import storage
+from litecli.config import TrainConfig
+from litecli.errors import ExitCode, LiteError
+
+COLUMNS: tuple[str, ...] = ("stage", "step", "loss", "val_accuracy", "val_ci95", "seconds")
+# Settings that do not change what is learned, or that a resumed run may extend.
+FREE = {"out", "workers", "device", "val_every", "tasks", "chunk", "query_batch"}
+STATE_FILE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: the next step to take is `step` of stage number `stage`."""
+
+    stage: int = 0
+    step: int = 0
+    best: float = -1.0  # best validation accuracy so far, a fraction; below 0: none yet
+    seconds: float = 0.0  # of training, all sessions together
+
+
+class RunFolder:
+    """The folder of one run; every write is atomic."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.cache = path / "cache"
+        self.model = path / "model"
+        self.rows: list[dict[str, Any]] = []
+
+    def start(self, config: TrainConfig) -> None:
+        """Begin a new run; LiteError (USAGE) when something is there already."""
+        if self.path.exists() and any(p.name != "cache" for p in self.path.iterdir()):
+            raise LiteError(
+                f"{self.path} is not empty.",
+                fix=f"add --resume to go on, or another --out than {self.path}",
+                code=ExitCode.USAGE,
+            )
+        self.cache.mkdir(parents=True, exist_ok=True)
+        storage.atomic_write(self.path / "recipe.toml", to_toml(config).encode())
+
+    def save(
+        self, progress: Progress, tensors: Mapping[str, np.ndarray], config: TrainConfig
+    ) -> None:
+        """Write the state; what was last/ becomes prev/."""
+        metadata = {"progress": json.dumps(asdict(progress)), "config": json.dumps(asdict(config))}
+        fresh, last, prev = (self.path / name for name in ("next", "last", "prev"))
+        shutil.rmtree(fresh, ignore_errors=True)
+        storage.write_tensors(fresh / STATE_FILE, tensors, metadata)
+        if last.exists():
+            shutil.rmtree(prev, ignore_errors=True)
+            last.rename(prev)
+        fresh.rename(last)
+        self._write_metrics()
+
+    def load(self, config: TrainConfig) -> tuple[Progress, dict[str, np.ndarray]]:
+        """The newest whole state; LiteError when there is none or the settings have changed."""
+        for name in ("last", "prev"):
+            path = self.path / name / STATE_FILE
+            try:
+                tensors, metadata = storage.read_tensors(path)
+                progress = Progress(**json.loads(metadata["progress"]))
+                before = json.loads(metadata["config"])
+            except (LiteError, ValueError, KeyError, TypeError):
+                continue
+            self._check_settings(before, config)
+            self._read_metrics(progress)
+            return progress, tensors
+        raise LiteError(
+            f"{self.path} holds no state to resume from.",
+            "Neither last/ nor prev/ can be read.",
+            "leave --resume out and choose another --out",
+            code=ExitCode.MISSING,
+        )
+
+    def _check_settings(self, before: dict[str, Any], config: TrainConfig) -> None:
+        now = json.loads(json.dumps(asdict(config)))
+        changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
+        if changed:
+            key = changed[0]
+            raise LiteError(
+                f"This run was started with other settings: {', '.join(changed)}.",
+                f"{key} was {before.get(key)!r} and is now {now[key]!r}.",
+                "resume with the old settings, or start anew with another --out",
+                code=ExitCode.USAGE,
+            )
+
+    def record(self, **values: Any) -> None:
+        """Add a line of metrics.csv; it reaches the disk with the next `save`."""
+        self.rows.append(values)
+
+    def log(self, line: str) -> None:
+        """Append a line to log.txt."""
+        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _write_metrics(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        storage.atomic_write(self.path / "metrics.csv", text.getvalue().encode())
+
+    def _read_metrics(self, progress: Progress) -> None:
+        """Keep the lines of steps that are not taken again."""
+        path = self.path / "metrics.csv"
+        if not path.exists():
+            return
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        stages = list(dict.fromkeys(row["stage"] for row in rows))
+        for row in rows:
+            if (stages.index(row["stage"]), int(row["step"])) <= (progress.stage, progress.step):
+                self.rows.append(dict(row))
+
+    def draw_curves(self) -> None:
+        """Write curves.png: loss and validation accuracy against steps."""
+        import matplotlib.figure
+
+        figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for stage in dict.fromkeys(row["stage"] for row in self.rows):
+            rows = [row for row in self.rows if row["stage"] == stage]
+            lossy = [row for row in rows if row.get("loss") not in (None, "")]
+            losses = np.array([float(row["loss"]) for row in lossy])
+            width = max(1, len(losses) // 50)
+            smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+            steps = np.array([int(row["step"]) for row in lossy])
+            left.plot(steps[len(steps) - len(smooth) :], smooth, label=stage)
+            checked = [row for row in rows if row.get("val_accuracy") not in (None, "")]
+            right.errorbar(
+                [int(row["step"]) for row in checked],
+                [100 * float(row["val_accuracy"]) for row in checked],
+                [100 * float(row["val_ci95"]) for row in checked],
+                marker="o",
+                capsize=3,
+                label=stage,
+            )
+        left.set(xlabel="step", ylabel="training loss (moving mean)")
+        right.set(xlabel="step", ylabel="validation accuracy, %")
+        for axes in (left, right):
+            axes.grid(alpha=0.3)
+            if axes.has_data():
+                axes.legend()
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=110)
+        storage.atomic_write(self.path / "curves.png", image.getvalue())
+
+
+def to_toml(config: TrainConfig) -> str:
+    """The resolved settings as TOML that `--config` reads back."""
+    lines, tables = [], []
+    for key, value in asdict(config).items():
+        if isinstance(value, dict):
+            tables += [f"\n[{key}]", *(f"{k} = {_toml(v)}" for k, v in value.items())]
+        else:
+            lines.append(f"{key} = {_toml(value)}")
+    return "\n".join([*lines, *tables]) + "\n"
+
+
+def _toml(value: Any) -> str:
+    # JSON's texts, numbers, booleans and lists of texts are TOML's too.
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -1,0 +1,67 @@
+"""Features of a teacher network on the training images, computed once and kept as float16."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from litecli import images, storage
+from litecli.augment import normalise, random_box, resized
+from litecli.encoder import Encoder
+from litecli.model_library import Model
+from litecli.pixels import PixelStore
+
+BATCH = 16
+SMALLEST_CROP = 0.35  # of the area
+
+
+def teacher_box(side: int, seed: int, view: int, number: int) -> tuple[int, int, int, int]:
+    """The crop of image `number` that is the teacher's view `view`; the student gets the same."""
+    return random_box(side, np.random.default_rng((seed, view, number)), SMALLEST_CROP)
+
+
+def cache_features(
+    model: Model, store: PixelStore, key: str, folder: Path, views: int, seed: int, workers: int
+) -> Iterator[tuple[int, int]]:
+    """Write features [views, num_images, D] of `model` to `folder`, unless they are there already.
+
+    `key` names the images. Yields (done, total) as it goes.
+    """
+    facts = f"{key} {model.fingerprint} {views} {seed}"
+    digest = hashlib.sha256(facts.encode()).hexdigest()
+    count = len(store)
+    key_path = folder / "teacher.key"
+    if key_path.exists() and key_path.read_text() == digest:
+        yield views * count, views * count
+        return
+    key_path.unlink(missing_ok=True)
+    encoder = Encoder(model.folder)
+    preprocess = model.config.preprocess
+    size = model.config.num_features
+    wanted = [(view, n) for view in range(views) for n in range(count) if store.usable[n]]
+    batches = [wanted[i : i + BATCH] for i in range(0, len(wanted), BATCH)]
+
+    def inputs(batch: list[tuple[int, int]]) -> np.ndarray:
+        crops = []
+        for view, n in batch:
+            square = store[n]
+            box = teacher_box(len(square), seed, view, n)
+            crops.append(resized(square, box, preprocess.image_size, "bicubic").numpy())
+        return normalise(np.stack(crops), preprocess)
+
+    out = np.memmap(folder / "teacher.f16", np.float16, "w+", shape=(views, count, size))
+    done = images.in_order(inputs, batches, workers=workers, ahead=4)
+    for number, (batch, pixels) in enumerate(zip(batches, done, strict=True)):
+        for (view, n), features in zip(batch, encoder.encode(pixels), strict=True):
+            out[view, n] = features
+        if number % 16 == 0:
+            yield number * BATCH, len(wanted)
+    out.flush()
+    storage.atomic_write(key_path, digest.encode())
+    yield len(wanted), len(wanted)
+
+
+def read_features(folder: Path, views: int, count: int, size: int) -> np.ndarray:
+    """The cached features, float16 [views, count, size], memory-mapped."""
+    return np.memmap(folder / "teacher.f16", np.float16, "r", shape=(views, count, size))

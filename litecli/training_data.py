@@ -1,0 +1,113 @@
+"""A run's images: folders or drawn objects, decoded once, split into training and validation."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from litecli import drawn, pixels
+from litecli.config import TrainConfig
+from litecli.datasets import Dataset, read_dataset
+from litecli.episodes import Source, hold_out_classes
+from litecli.errors import ExitCode, LiteError
+from litecli.pixels import PixelStore
+
+DRAWN_CLASSES, DRAWN_VIEWS = 200, 30
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Decoded squares by number, and the sources of training and validation tasks."""
+
+    store: PixelStore
+    key: str  # names these images
+    training: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def squares(self) -> Callable[[int], np.ndarray]:
+        """Image number -> uint8 [side, side, 3]."""
+        return self.store.__getitem__
+
+    def summary(self) -> str:
+        """One line: which collections, how many classes and images."""
+        names = ", ".join(source.name for source in self.training[:6])
+        more = f" and {len(self.training) - 6} more" if len(self.training) > 6 else ""
+        classes = sum(len(source.classes) for source in self.training)
+        images = sum(len(pool) for source in self.training for pool in source.support)
+        return f"{names}{more} ({classes} classes, {images} images)"
+
+
+def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | TrainingData]:
+    """Decode what is not cached yet, yielding (done, total), and at last the TrainingData.
+
+    Raises LiteError (INPUT) when no class of two usable photos is left to train or validate on.
+    """
+    resize_side = round(config.image_size / 0.875)  # room for the centre crop of adapt
+    workers = config.workers or 2
+    if config.data:
+        folders = [*config.data, *([config.val] if config.val else [])]
+        dataset = read_dataset(folders)
+        yield from pixels.cache_photos(dataset.paths, resize_side, cache, workers)
+    else:
+        dataset = _drawn_dataset()
+        side, seed = config.image_size, config.seed
+
+        def draw(number: int) -> np.ndarray:
+            return drawn.class_view(number // DRAWN_VIEWS, number % DRAWN_VIEWS, seed, side)
+
+        count = DRAWN_CLASSES * DRAWN_VIEWS
+        yield from pixels.cache(draw, count, f"drawn {seed} {side} {count}", cache, workers)
+    store = PixelStore(cache)
+    kept = dataset.keep(store.usable)
+    training, validation, warnings = _split(config, kept)
+    if not training or not validation:
+        raise LiteError(
+            f"{kept.num_classes()} usable classes are too few to train and validate on.",
+            "Classes are held out of every folder of fifteen classes or more.",
+            "--val DATA with other classes",
+            code=ExitCode.INPUT,
+        )
+    unread = int((~store.usable).sum())
+    if unread:
+        warnings.append(f"{unread} files could not be read as photos and are left out")
+    key = json.loads((cache / "index.json").read_text())["key"]
+    yield TrainingData(store, key, tuple(training), tuple(validation), tuple(warnings))
+
+
+def _split(config: TrainConfig, dataset: Dataset) -> tuple[list[Source], list[Source], list[str]]:
+    """Training sources, validation sources, and what is odd about them."""
+    warnings = []
+    if config.val and config.data:
+        name = Path(config.val).name
+        training = [source for source in dataset.sources if source.name != name]
+        validation = [source for source in dataset.sources if source.name == name]
+        known = {c for source in training for c in source.classes}
+        shared = [c for source in validation for c in source.classes if c in known]
+        if shared:
+            warnings.append(
+                f"validation overlaps training in {len(shared)} classes ({shared[0]}): "
+                "its accuracy will flatter"
+            )
+    else:
+        training, validation = hold_out_classes(dataset.sources, config.val_share, config.seed)
+    most = max((len(source.classes) for source in training), default=0)
+    if training and config.episodes.way_min > most:
+        warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_min}")
+    elif training and config.data and config.episodes.way_max > most:
+        warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
+    return training, validation, warnings
+
+
+def _drawn_dataset() -> Dataset:
+    pools = tuple(
+        tuple(range(c * DRAWN_VIEWS, (c + 1) * DRAWN_VIEWS)) for c in range(DRAWN_CLASSES)
+    )
+    names = tuple(f"drawn {c}" for c in range(DRAWN_CLASSES))
+    return Dataset(
+        tuple(Path(f"drawn/{n}") for n in range(DRAWN_CLASSES * DRAWN_VIEWS)),
+        (Source("drawn objects", names, pools),),
+    )

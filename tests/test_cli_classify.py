@@ -1,0 +1,303 @@
+"""`litecli classify`: words for people, tabs, CSV and JSON for programs, and its bad inputs."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from litecli import library
+from litecli.cli import main
+from litecli.cli.answers import CSV_HEADER, Style, csv_row, lines_for_people, tsv
+from litecli.cli.output import Output
+from litecli.personalize import Prediction
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], own_home: Path, write_model, tmp_path, monkeypatch):
+    """Run a command line with a tiny model as the current one -> (exit code, stdout, stderr)."""
+    write_model(own_home / "models" / "tiny")
+    library.use_model("tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def learned(run, write_objects, photo, tmp_path: Path):
+    """`run`, with a profile of keys, mug and bowl, and new photos in inbox/."""
+    write_objects({"keys": 6, "mug": 6, "bowl": 6})
+    assert run("adapt", "my_objects", "-q")[0] == 0
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for number, name in enumerate(("keys", "mug", "bowl")):
+        (inbox / f"{number}.jpg").write_bytes(photo(name, 500 + number))
+    return run
+
+
+def in_words(answer: Prediction, style: Style) -> list[str]:
+    return list(lines_for_people(Output(io.StringIO(), io.StringIO(), {}), answer, style))
+
+
+SCORES = {"bowl": 0.02, "keys": 0.97, "mug": 0.01}
+SURE = Prediction("a.jpg", "keys", True, 0.97, SCORES, "keys/IMG_3.jpg")
+STRANGE = Prediction("b.jpg", "mug", False, 0.41, {"bowl": 0.3, "keys": 0.29, "mug": 0.41}, "mug/1")
+BROKEN = Prediction("c.jpg", None, False, 0.0, {}, None, "file is cut off")
+
+
+def test_words_for_people() -> None:
+    assert in_words(SURE, Style(3)) == ["keys   sure (97 %)"]
+    assert in_words(STRANGE, Style(4, top=2)) == [
+        "unknown   not one of your 4 objects (closest: mug, 41 %)"
+    ]
+    assert in_words(STRANGE, Style(4, top=3)) == [
+        "unknown   not one of your 4 objects (closest: mug, 41 %; bowl, 30 %)"
+    ]
+    assert in_words(SURE, Style(3, top=2, explain=True, many=True)) == [
+        "a.jpg   keys   sure (97 %)",
+        "  or bowl (2 %)",
+        "  most like your photo keys/IMG_3.jpg",
+    ]
+    assert in_words(Prediction("a", "x", False, 1.0, {"x": 1.0}, None), Style(1)) == [
+        "unknown   not your x"
+    ]
+    assert in_words(BROKEN, Style(3, many=True)) == ["c.jpg   file is cut off"]
+
+
+def test_tabs_for_programs() -> None:
+    assert list(tsv(SURE, Style(3))) == ["a.jpg\tkeys\t0.9700"]
+    assert list(tsv(STRANGE, Style(3))) == ["b.jpg\tunknown\t0.4100"]
+    assert list(tsv(BROKEN, Style(3))) == ["c.jpg\t\t\tfile is cut off"]
+    assert list(tsv(SURE, Style(3, top=2, explain=True))) == [
+        "a.jpg\tkeys\t0.9700\tbowl\t0.0200\tkeys/IMG_3.jpg"
+    ]
+    odd = Prediction("a\tb\n.jpg", "k\tx", True, 1.0, {"k\tx": 1.0}, None)
+    assert list(tsv(odd, Style(1))) == ["a\\tb\\n.jpg\tk\\tx\t1.0000"]
+
+
+def test_csv_keeps_the_best_object_of_an_unknown_photo() -> None:
+    assert csv_row(STRANGE) == ["b.jpg", "mug", "false", "0.4100", "bowl", "0.3000", ""]
+    assert csv_row(SURE) == ["a.jpg", "keys", "true", "0.9700", "bowl", "0.0200", ""]
+    assert csv_row(BROKEN) == ["c.jpg", "", "", "", "", "", "file is cut off"]
+    assert csv_row(Prediction("a", "x", True, 1.0, {"x": 1.0}, None))[4:6] == ["", ""]
+
+
+def test_off_a_terminal_one_line_a_photo_in_input_order(learned) -> None:
+    code, out, err = learned(
+        "classify", "--no-unknown", "inbox/2.jpg", "inbox/0.jpg", "inbox/1.jpg"
+    )
+    fields = [line.split("\t") for line in out.splitlines()]
+    assert (code, err) == (0, "")
+    assert [f[:2] for f in fields] == [
+        ["inbox/2.jpg", "bowl"],
+        ["inbox/0.jpg", "keys"],
+        ["inbox/1.jpg", "mug"],
+    ]
+    assert all(0 <= float(f[2]) <= 1 for f in fields)
+
+
+def test_an_answer_does_not_depend_on_the_batch(learned) -> None:
+    alone = learned("classify", "inbox/1.jpg", "--json")[1]
+    together = learned("classify", "inbox", "--json")[1].splitlines()
+    assert json.loads(alone) == json.loads(together[1])
+
+
+def test_json_lines_follow_their_schema(learned) -> None:
+    code, out, _ = learned("classify", "inbox", "--json")
+    for line in out.splitlines():
+        told = json.loads(line)
+        assert list(told) == (
+            ["schema", "path", "label", "known", "confidence", "scores", "nearest", "error"]
+        )
+        assert told["schema"] == "litecli.classify/1" and told["error"] is None
+        assert sum(told["scores"].values()) == pytest.approx(1)
+        assert told["confidence"] == max(told["scores"].values())
+        assert told["scores"][told["label"]] == told["confidence"]
+        assert told["nearest"].endswith(".jpg")
+    assert code == 0
+
+
+def test_csv_file(learned) -> None:
+    code, out, err = learned("classify", "inbox", "--csv", "out.csv")
+    assert (code, out) == (0, "") and err.splitlines()[-1] == "Wrote 3 answers to out.csv"
+    with Path("out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["keys", "mug", "bowl"]
+    assert list(rows[0]) == list(CSV_HEADER)
+
+
+def test_csv_is_on_disk_as_answers_come(learned, monkeypatch: pytest.MonkeyPatch) -> None:
+    from litecli import personalize
+
+    def one_then_stopped(*_: object, **__: object):
+        yield SURE
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(personalize, "classify", one_then_stopped)
+    code, _, _ = learned("classify", "inbox", "--csv", "out.csv")
+    assert code == 130 and Path("out.csv").read_text().splitlines()[1].startswith("a.jpg,keys,true")
+
+
+def test_no_torch_is_loaded(learned) -> None:
+    code = (
+        "import sys; from litecli.cli import main; code = main(['classify', 'inbox', '-q']); "
+        "sys.exit(code or ('torch' in sys.modules and 'torch was loaded') or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "") and len(done.stdout.splitlines()) == 3
+
+
+def test_unknown_and_the_exit_code_for_it(learned) -> None:
+    strict = ("classify", "inbox/0.jpg", "--unknown-threshold", "-1000")
+    code, out, _ = learned(*strict)
+    assert code == 0 and out.split("\t")[1] == "unknown"
+    assert learned(*strict, "--fail-on-unknown")[0] == 7
+    told = json.loads(learned(*strict, "--json")[1])
+    assert told["known"] is False and told["label"] == "keys"
+    assert learned("classify", "inbox/0.jpg", "--no-unknown", "--fail-on-unknown")[0] == 0
+
+
+def test_one_bad_file_among_good_ones(learned) -> None:
+    Path("inbox/bad.jpg").write_bytes(b"<html>")
+    named = ("inbox/0.jpg", "inbox/bad.jpg", "inbox/1.jpg")
+    code, out, err = learned("classify", *named)
+    lines = out.splitlines()
+    assert code == 3 and len(lines) == 3
+    assert lines[1] == "inbox/bad.jpg\t\t\tnot an image (looks like a web page)"
+    assert "1 of 3 photos" in err.splitlines()[-1] and "inbox/bad.jpg" in err.splitlines()[-1]
+    code, out, err = learned("classify", *named, "--json")
+    errors = [json.loads(line)["error"] for line in out.splitlines()]
+    assert code == 3 and errors[0] is None and errors[1].startswith("not an image")
+
+
+def test_a_bad_file_inside_a_folder_is_no_failure(learned) -> None:
+    Path("inbox/bad.jpg").write_bytes(b"<html>")
+    code, out, _ = learned("classify", "inbox")
+    assert code == 0 and "inbox/bad.jpg\t\t\tnot an image (looks like a web page)" in out
+
+
+def test_one_bad_file_alone(learned) -> None:
+    Path("bad.jpg").write_bytes(b"")
+    code, _, err = learned("classify", "bad.jpg")
+    assert code == 3 and err.startswith("Error: bad.jpg: empty file")
+
+
+def test_recursive(learned, photo) -> None:
+    deep = Path("inbox/deep")
+    deep.mkdir()
+    (deep / "x.jpg").write_bytes(photo("mug", 1))
+    assert len(learned("classify", "inbox")[1].splitlines()) == 3
+    assert len(learned("classify", "inbox", "--recursive")[1].splitlines()) == 4
+
+
+class Stdin(io.TextIOWrapper):
+    """stdin with the given bytes, a terminal or not."""
+
+    def __init__(self, data: bytes = b"", terminal: bool = False) -> None:
+        super().__init__(io.BytesIO(data), encoding="utf-8")
+        self.terminal = terminal
+
+    def isatty(self) -> bool:
+        return self.terminal
+
+
+def test_image_on_stdin(learned, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(Path("inbox/1.jpg").read_bytes()))
+    code, out, _ = learned("classify", "-", "--no-unknown")
+    assert code == 0 and out.split("\t")[:2] == ["-", "mug"]
+
+
+def test_no_image_on_stdin(learned, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    code, _, err = learned("classify", "-")
+    assert code == 3 and "no image on stdin" in err
+    monkeypatch.setattr(sys, "stdin", Stdin(terminal=True))
+    code, _, err = learned("classify", "-")
+    assert code == 2 and "litecli classify - < photo.jpg" in err
+
+
+def test_paths_on_stdin(learned, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(b"inbox/1.jpg\ninbox/0.jpg\n\n"))
+    code, out, _ = learned("classify", "--stdin-paths")
+    assert code == 0 and [line.split("\t")[0] for line in out.splitlines()] == [
+        "inbox/1.jpg",
+        "inbox/0.jpg",
+    ]
+    monkeypatch.setattr(sys, "stdin", Stdin(b""))
+    assert learned("classify", "--stdin-paths")[0] == 3
+
+
+def test_before_any_adapt(run, photo) -> None:
+    Path("photo.jpg").write_bytes(photo("keys", 1))
+    code, _, err = run("classify", "photo.jpg")
+    assert code == 4 and "No profile yet" in err and "litecli adapt ./my_objects" in err
+
+
+def test_a_mistyped_profile(learned) -> None:
+    code, _, err = learned("classify", "inbox/0.jpg", "-p", "my_object")
+    assert code == 4 and "Did you mean my_objects?" in err and "1 profile: my_objects" in err
+
+
+def test_a_profile_file_works_anywhere(learned, tmp_path: Path) -> None:
+    learned("adapt", "my_objects", "-o", "mailed.safetensors")
+    code, out, _ = learned("classify", "inbox/0.jpg", "-p", "mailed.safetensors", "--no-unknown")
+    assert code == 0 and out.split("\t")[1] == "keys"
+
+
+def test_a_damaged_profile_names_the_way_out(learned) -> None:
+    path = library.profile_path("my_objects")
+    path.write_bytes(path.read_bytes()[:100])
+    code, _, err = learned("classify", "inbox/0.jpg")
+    assert code == 4 and "damaged" in err and "litecli adapt" in err
+
+
+def test_the_model_is_missing_or_changed(learned, own_home: Path, write_model) -> None:
+    write_model(own_home / "models" / "tiny", seed=1)
+    code, _, err = learned("classify", "inbox/0.jpg")
+    assert code == 4 and "has changed" in err and "litecli adapt" in err
+    (own_home / "models" / "tiny").rename(own_home / "models" / "gone")
+    code, _, err = learned("classify", "inbox/0.jpg")
+    assert code == 4 and "needs the model tiny" in err and "litecli models fetch tiny" in err
+
+
+def test_one_object_without_unknown_is_a_mistake(run, write_objects) -> None:
+    folder = write_objects({"keys": 3})
+    run("adapt", folder)
+    code, _, err = run("classify", folder / "keys" / "IMG_0.jpg", "--no-unknown")
+    assert code == 2 and "one object" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "Which photos?"),
+        (("https://example.org/cat.jpg",), 2, "curl -LO https://example.org/cat.jpg"),
+        (("*.jpg",), 3, "No photos match *.jpg"),
+        (("empty",), 3, "no photos in empty"),
+        (("nothere.jpg",), 2, "No file nothere.jpg"),
+        (("inbox/0.jpeg",), 2, "Did you mean inbox/0.jpg?"),
+        (("photo", "1.jpg"), 2, "No file photo, no file 1.jpg: put quotes round 'photo 1.jpg'"),
+        (("inbox/0.jpg", "--no-unknown", "--unknown-threshold", "1"), 2, "contradict"),
+        (("inbox/0.jpg", "--top", "0"), 2, "--top"),
+        (("inbox/0.jpg", "--device", "cuda"), 6, "no CUDA device"),
+        (("inbox/0.jpg", "--csv", "nowhere/out.csv"), 6, "Cannot write nowhere/out.csv"),
+    ],
+)
+def test_bad_input(learned, arguments, code: int, words: str) -> None:
+    Path("empty").mkdir()
+    Path("photo 1.jpg").write_bytes(Path("inbox/0.jpg").read_bytes())
+    got, out, err = learned("classify", *arguments)
+    assert (got, out) == (code, "") and words in err and err.startswith("Error: ")
+
+
+def test_a_missing_file_among_others_has_its_own_line(learned) -> None:
+    code, out, err = learned("classify", "inbox/0.jpg", "gone.jpg")
+    assert code == 3 and len(out.splitlines()) == 2 and "gone.jpg" in err

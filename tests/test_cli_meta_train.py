@@ -1,0 +1,305 @@
+"""`litecli meta-train`: settings from flags and files, their ranges, and how a run is shown."""
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from litecli.cli import main
+from litecli.cli.train_config import EXAMPLE, check, parse_span, read_toml, with_values
+from litecli.config import TrainConfig
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run `litecli meta-train ...` in an empty folder -> (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main(["meta-train", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def trained(run, monkeypatch: pytest.MonkeyPatch):
+    """`run` with a training engine that takes no time; `trained.config` is what it was given."""
+    from litecli import training
+
+    def quick(config: TrainConfig, resume: bool = False, offline: bool = False):
+        call.config, call.resume, call.offline = config, resume, offline
+        yield training.Preparing("photos", 10, 10)
+        yield training.Started("drawn objects", "cpu", "fp32", 0, 2, ("val overlaps train",))
+        yield training.Stepped("episodes", 1, 2, 1.5, 7200.0)
+        yield from call.more
+        yield training.Validated("episodes", 2, 20, 0.912, 0.011, True)
+        yield training.Finished(f"{config.out}/model", 0.912, 75.0)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        return run(*arguments)
+
+    call.more = []
+    monkeypatch.setattr(training, "meta_train", quick)
+    return call
+
+
+def test_every_setting_has_a_flag(trained) -> None:
+    flags = (
+        "--out o --learner ridge --head ridge --backbone b --weights w --image-size 96 "
+        "--gradient exact --lite-h 16 --stratified --chunk 20 --way 6-12 --support 2-300 "
+        "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
+        "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
+        "--val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu"
+    )
+    assert trained("photos", "more", *flags.split())[0] == 0
+    expected = with_values(
+        TrainConfig(),
+        {
+            "data": ("photos", "more"),
+            "out": "o",
+            "learner": "ridge",
+            "head": "ridge",
+            "backbone": "b",
+            "weights": "w",
+            "image_size": 96,
+            "gradient": "exact",
+            "lite_h": 16,
+            "stratified": True,
+            "chunk": 20,
+            "episodes.way_min": 6,
+            "episodes.way_max": 12,
+            "episodes.support_min": 2,
+            "episodes.support_max": 300,
+            "episodes.query": 5,
+            "query_batch": 30,
+            "tasks": 99,
+            "tasks_per_step": 4,
+            "lr": 0.002,
+            "backbone_lr": 0.5,
+            "warmup": 7,
+            "clip": 3.0,
+            "augment": False,
+            "precision": "fp32",
+            "pretrain.images": 500,
+            "pretrain.teacher": "t",
+            "val": "v",
+            "val_every": 9,
+            "val_tasks": 11,
+            "seed": 5,
+            "workers": 3,
+            "device": "cpu",
+        },
+    )
+    assert trained.config == expected
+    untouched = [
+        f.name for f in fields(TrainConfig) if f.name not in ("val_share", "smallest_crop")
+    ]
+    default = TrainConfig()
+    assert all(getattr(expected, name) != getattr(default, name) for name in untouched)
+
+
+def test_bare_meta_train_is_the_example_and_data_is_not(trained) -> None:
+    assert trained()[0] == 0
+    assert trained.config == with_values(EXAMPLE, {"out": f"runs/protonets-{EXAMPLE.backbone}"})
+    assert trained.config.weights == "none"  # it needs no network
+    trained("photos")
+    assert trained.config == with_values(
+        TrainConfig(),
+        {"data": ("photos",), "out": "runs/protonets-mobilenetv4_conv_small"},
+    )
+
+
+def test_the_ridge_learner_has_the_ridge_head(trained) -> None:
+    trained("photos", "--learner", "ridge")
+    assert trained.config.head == "ridge" and trained.config.out.startswith("runs/ridge-")
+
+
+def test_the_file_is_read_and_flags_win(trained) -> None:
+    Path("my.toml").write_text(
+        'data = ["photos"]\nlr = 1\ntasks = 50\nlite_h = 8\n[episodes]\nway_max = 20\n'
+        "[pretrain]\nimages = 9\n"
+    )
+    assert trained("--config", "my.toml", "--tasks", "60", "--seed", "3")[0] == 0
+    config = trained.config
+    assert (config.data, config.lr, config.tasks, config.lite_h) == (("photos",), 1.0, 60, 8)
+    assert (config.episodes.way_min, config.episodes.way_max) == (5, 20)
+    assert (config.pretrain.images, config.seed) == (9, 3)
+
+
+def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
+    from litecli.run_folder import to_toml
+
+    config = with_values(
+        TrainConfig(),
+        {"data": ('a "b"', "c"), "out": "o", "lr": 3e-4, "episodes.way_max": 7, "augment": False},
+    )
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(to_toml(config), encoding="utf-8")
+    assert read_toml(recipe, EXAMPLE) == config
+
+
+def test_resume_reads_the_recipe_of_the_run_folder(trained) -> None:
+    Path("o").mkdir()
+    Path("o/recipe.toml").write_text('data = ["photos"]\nout = "o"\nlite_h = 8\n')
+    assert trained("--out", "o", "--resume", "--tasks", "7")[0] == 0
+    assert trained.resume and (trained.config.lite_h, trained.config.tasks) == (8, 7)
+    assert trained.config.data == ("photos",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("tasks = 5\nlite_hh = 16\n", ["my.toml:2", "lite_hh", "Did you mean lite_h?"]),
+        ("[episodes]\nwaymax = 3\n", ["my.toml:2", "episodes.waymax", "episodes.way_max"]),
+        ("tasks = 5\nlr = = 3\n", ["my.toml:2:6"]),
+        ('tasks = "many"\n', ["my.toml:1", "tasks must be a whole number, not 'many'"]),
+        ("tasks = 1.5\n", ["tasks must be a whole number"]),
+        ("augment = 1\n", ["augment must be true or false"]),
+        ("lr = true\n", ["lr must be a number"]),
+        ("backbone = 3\n", ["backbone must be a text in quotes"]),
+        ("data = [1]\n", ["data must be a list of texts"]),
+        ("episodes = 3\n", ["episodes must be a table"]),
+        ("tasks = 0\n", ["--tasks 0 is out of range: 1 or more"]),
+    ],
+)
+def test_bad_files(run, text: str, words: list[str]) -> None:
+    Path("my.toml").write_text(text)
+    code, _, err = run("--config", "my.toml")
+    assert code == 2 and err.startswith("Error: ")
+    assert all(word in err for word in words), err
+
+
+def test_no_such_file(run) -> None:
+    code, _, err = run("--config", "my.toml")
+    assert code == 2 and "Cannot read --config my.toml" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ("--way 0", "--way 0 is out of range: from 2 to 1000"),
+        ("--way 5-3", "--way 5-3 runs backwards"),
+        ("--way many", "--way many is not a number or a range"),
+        ("--way 5-5000", "--way 5000 is out of range"),
+        ("--support 0", "--support 0 is out of range"),
+        ("--support 9-3", "--support 9-3 runs backwards"),
+        ("--lr -1", "--lr -1 is out of range: above 0"),
+        ("--lr 0", "--lr 0 is out of range"),
+        ("--lr nan", "--lr nan is out of range"),
+        ("--clip nan", "--clip nan is out of range"),
+        ("--lite-h 0", "--lite-h 0 is out of range: 1 or more"),
+        ("--image-size 7", "--image-size 7 is out of range: from 32 to 1024"),
+        ("--tasks 0", "--tasks 0 is out of range"),
+        ("--chunk -1", "--chunk -1 is out of range"),
+        ("--workers 0", "--workers 0 is neither auto nor 1 or more"),
+        ("--learner protonet", "Did you mean protonets?"),
+        ("--gradient lit", "Did you mean lite?"),
+        ("--precision fp16", "--precision takes auto, fp32, bf16"),
+        ("--head x", "--head takes cosine, euclidean, ridge"),
+        ("--tasks many", "--tasks"),
+    ],
+)
+def test_ranges_are_checked_before_anything_loads(run, monkeypatch, flags, words) -> None:
+    monkeypatch.setitem(sys.modules, "litecli.training", None)  # not importable
+    code, out, err = run(*flags.split())
+    assert (code, out) == (2, "") and words in err and err.startswith("Error: ")
+
+
+def test_a_single_number_is_the_way_and_the_most_support() -> None:
+    assert parse_span("5-50", "--way") == (5, 50)
+    assert parse_span("20", "--way") == (20, 20)
+    assert parse_span("500", "--support", single_is_most=True) == (None, 500)
+
+
+def test_more_gradient_photos_than_support_is_fine() -> None:
+    config = with_values(TrainConfig(), {"lite_h": 1000})
+    assert check(config) is config
+
+
+@pytest.mark.parametrize("config", [TrainConfig(), EXAMPLE])
+def test_the_defaults_are_in_range(config: TrainConfig) -> None:
+    assert check(config) is config
+
+
+def test_a_run_is_shown(trained) -> None:
+    code, out, err = trained("photos", "--out", "o")
+    assert code == 0
+    assert out == "Validation accuracy 91.2 %, after 75 s.\nThe model is in o/model\n"
+    assert err.splitlines() == [
+        "Photos 10/10",
+        "Training on drawn objects",
+        "  2 steps, cpu, fp32",
+        "Warning: val overlaps train",
+        "Steps 1/2, episodes, loss 1.500",
+        "Validation (episodes, step 2): 91.2 ± 1.1 %, 20-way, the best so far",
+        "Next: litecli models add o/model",
+    ]
+
+
+def test_a_run_as_json_lines(trained) -> None:
+    code, out, _ = trained("photos", "--out", "o", "--json", "-q")
+    told = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and {t["schema"] for t in told} == {"litecli.meta-train/1"}
+    kinds = [t["event"] for t in told]
+    assert kinds == ["preparing", "started", "stepped", "validated", "finished"]
+    assert told[-1]["model"] == "o/model" and told[-1]["accuracy"] == 0.912
+
+
+def test_a_long_run_says_so(trained) -> None:
+    from litecli import training
+
+    steps = [training.Stepped("episodes", k, 100, 1.5, 7200.0) for k in (2, 3)]
+    trained.more = steps
+    assert "This will take about 194 h 0 min.\nCtrl-C saves" in trained("photos")[2]
+
+
+def test_ctrl_c_prints_the_line_that_resumes(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from litecli import training
+
+    closed = []
+
+    def stopped(config: TrainConfig, resume: bool = False, offline: bool = False):
+        try:
+            yield training.Preparing("photos", 1, 10)
+            raise KeyboardInterrupt
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(training, "meta_train", stopped)
+    code, _, err = run("photos", "--out", "runs/my run")
+    assert code == 130 and closed == [True]
+    assert "litecli meta-train --config 'runs/my run/recipe.toml' --resume" in err
+
+
+def test_engine_errors_keep_their_code(run) -> None:
+    Path("o").mkdir()
+    Path("o/x").write_text("x")
+    small = ("--backbone", "mobilenetv3_small_050", "--weights", "none", "--image-size", "32")
+    code, _, err = run("nowhere", *small, "--pretrain-images", "5", "--out", "o")
+    assert code == 2 and "o is not empty" in err and "--resume" in err
+    code, _, err = run("nowhere", *small, "--pretrain-images", "5", "--out", "p")
+    assert code == 2 and "No folder nowhere" in err
+    code, _, err = run("nowhere", *small, "--out", "q")
+    assert code == 2 and "--pretrain-images" in err
+    code, _, err = run("photos", "--backbone", "eficientnet_b0")
+    assert code == 2 and "efficientnet_b0" in err
+    code, _, err = run("photos", "--backbone", "mobilenetv3_small_050", "--offline")
+    assert code == 5 and "--weights FILE" in err
+
+
+def test_dry_run_counts_and_writes_nothing(run, write_objects, tmp_path: Path) -> None:
+    write_objects({"keys": 6, "mug": 6, "bowl": 6}, "photos")
+    small = ("--backbone", "mobilenetv3_small_050", "--weights", "none", "--image-size", "32")
+    flags = ("photos", *small, "--lite-h", "4", "--chunk", "2", "--query-batch", "2", "--dry-run")
+    code, out, _ = run(*flags)
+    assert code == 0 and "18 photos of 3 classes in photos" in out
+    assert "lite, 4 of 18 photos go back" in out and "at most 3 classes, not 50" in out
+    assert not Path("runs").exists()
+    lite = json.loads(run(*flags, "--json")[1])
+    full = json.loads(run(*flags, "--json", "--gradient", "full")[1])
+    assert lite["memory"] < lite["memory_full"] == full["memory"] == full["memory_full"]
+    assert lite["config"]["lite_h"] == 4

@@ -1,0 +1,170 @@
+"""`litecli profiles`, `litecli models` and `litecli doctor`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from litecli import library
+from litecli.cli import main
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], own_home: Path, write_model, tmp_path, monkeypatch):
+    """Run a command line with a tiny model as the current one -> (exit code, stdout, stderr)."""
+    write_model(own_home / "models" / "tiny")
+    library.use_model("tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def two(run, write_objects):
+    """`run`, with the profiles "garage" and (current) "kitchen"."""
+    run("adapt", write_objects({"keys": 3, "mug": 3}, "garage"))
+    run("adapt", write_objects({"bowl": 3, "wallet": 2}, "kitchen"))
+    return run
+
+
+def test_without_profiles_the_list_says_how_to_make_one(run) -> None:
+    code, out, err = run("profiles")
+    assert (code, out) == (0, "") and "litecli adapt ./my_objects" in err
+
+
+def test_the_current_profile_has_a_star(two) -> None:
+    code, out, _ = two("profiles")
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert code == 0
+    assert rows == [["garage", "2", "6", "tiny"], ["*", "kitchen", "2", "5", "tiny"]]
+    assert two("profiles", "list")[1] == out
+    told = [json.loads(line) for line in two("profiles", "--json")[1].splitlines()]
+    assert [(t["schema"], t["name"], t["current"]) for t in told] == [
+        ("litecli.profiles/1", "garage", False),
+        ("litecli.profiles/1", "kitchen", True),
+    ]
+    assert told[0]["objects"] == ["keys", "mug"]
+
+
+def test_a_damaged_profile_is_listed_as_such(two) -> None:
+    library.profile_path("garage").write_bytes(b"x")
+    code, out, _ = two("profiles")
+    assert code == 0 and "damaged" in out.splitlines()[1]
+
+
+def test_use_show_and_path(two, tmp_path: Path) -> None:
+    assert two("profiles", "use", "garage")[0] == 0
+    code, out, _ = two("profiles", "show")
+    assert code == 0 and out.startswith("garage: 2 objects from 6 photos")
+    assert str(tmp_path / "garage") in out
+    assert two("profiles", "path")[1] == f"{library.profile_path('garage')}\n"
+    told = json.loads(two("profiles", "show", "kitchen", "--json")[1])
+    assert told["objects"] == [{"label": "bowl", "photos": 3}, {"label": "wallet", "photos": 2}]
+
+
+def test_rename_remove_undo(two, tmp_path: Path) -> None:
+    assert two("profiles", "rename", "garage", "shed")[0] == 0
+    assert library.profile_names() == ["kitchen", "shed"]
+    (tmp_path / "kitchen" / "bowl").rename(tmp_path / "bowl")
+    two("adapt", "kitchen")
+    code, out, _ = two("profiles", "undo")
+    assert code == 0 and "bowl, wallet" in out
+    code, out, _ = two("profiles", "remove", "shed")
+    assert code == 0 and "shed.safetensors" in out
+    assert library.profile_names() == ["kitchen"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("profiles", "use", "garge"), 4, "Did you mean garage?"),
+        (("profiles", "show", "nothing"), 4, "2 profiles: garage, kitchen"),
+        (("profiles", "rename", "garage", "kitchen"), 2, "already"),
+        (("profiles", "rename", "garage", "a/b"), 2, "cannot be a name"),
+        (("profiles", "remove", "nothing"), 4, "No profile nothing"),
+        (("profiles", "undo", "garage"), 4, "garage"),
+        (("profiles", "usse", "garage"), 2, "use"),
+        (("models", "use", "tinny"), 4, "Did you mean tiny?"),
+        (("models", "add", "nowhere"), 4, "not a model"),
+        (("models", "remove", "nothing"), 4, "No model nothing"),
+        (("models", "fetch", "resnet18", "--head", "x"), 2, "no head x"),
+    ],
+)
+def test_bad_input(two, arguments, code: int, words: str) -> None:
+    got, out, err = two(*arguments)
+    assert (got, out) == (code, "") and words in err and err.startswith("Error: ")
+
+
+def test_models(run, tmp_path: Path, write_model) -> None:
+    write_model(tmp_path / "other", name="other", seed=1)
+    assert run("models", "add", "other", "--name", "mine")[0] == 0
+    rows = [line.split() for line in run("models")[1].splitlines()[1:]]
+    own = [row for row in rows if str(tmp_path) in row[-1]]
+    assert [row[:3] for row in own] == [["mine", "tiny", "32"], ["*", "tiny", "tiny"]]
+    assert run("models", "use", "mine")[0] == 0
+    assert run("models", "path")[1] == f"{library.model_path('mine')}\n"
+    code, out, err = run("models", "show", "mine")
+    assert (code, out) == (0, "# tiny\n") and str(library.model_path("mine")) in err
+    told = json.loads(run("models", "show", "mine", "--json")[1])
+    assert (told["schema"], told["name"], told["num_features"]) == ("litecli.models/1", "mine", 24)
+    assert run("models", "remove", "mine")[0] == 0
+    assert run("models", "use", "mine")[0] == 4
+
+
+def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
+    from litecli import model
+
+    def fetched(name: str, folder: Path, weights: str, head: str, *, offline: bool) -> None:
+        assert (name, weights, head, offline) == ("hf-hub:timm/x.a1", "auto", "ridge", True)
+        write_model(folder, name=folder.name)
+
+    monkeypatch.setattr(model, "fetch", fetched)
+    code, out, err = run("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline")
+    assert code == 0 and str(library.model_path("x.a1")) in out
+    assert err.splitlines()[-1] == "Next: litecli models use x.a1"
+
+
+def test_fetch_without_a_network_or_a_known_name(run) -> None:
+    code, _, err = run("models", "fetch", "mobilenetv3_small_050", "--offline")
+    assert code == 5 and "--weights FILE" in err
+    code, _, err = run("models", "fetch", "eficientnet_b0")
+    assert code == 2 and "efficientnet_b0" in err
+    code, _, err = run("models", "fetch", "timm/resnet50")
+    assert code == 2 and "hf-hub:timm/resnet50" in err
+    code, _, err = run("models", "fetch", "resnet50.nope")
+    assert code == 2 and "Available" in err
+
+
+def test_doctor_finds_nothing_wrong(run, own_home: Path) -> None:
+    code, out, _ = run("doctor")
+    assert code == 0 and "All is well." in out and str(own_home) in out
+    assert "torch " in out and "can be read" in out and "tiny (current)" in out
+    told = json.loads(run("doctor", "--json")[1])
+    assert told["schema"] == "litecli.doctor/1" and told["problems"] == []
+
+
+def test_doctor_shows_a_home_that_cannot_be_written(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("LITECLI_HOME", "/proc/litecli")
+    code, out, _ = run("doctor")
+    assert code == 6 and "Problem: cannot write to /proc/litecli" in out
+    assert "set LITECLI_HOME" in out
+
+
+def test_doctor_shows_that_there_is_no_home(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LITECLI_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+
+    def nobody(*_: object, **__: object) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    monkeypatch.setattr("litecli.storage.user_data_path", nobody)
+    code, out, _ = run("doctor")
+    assert code == 6 and "set LITECLI_HOME" in out and "bug" not in out

@@ -1,0 +1,266 @@
+"""Heads against slow loops, numpy against torch, gradients, photo counts, and odd sizes."""
+
+import numpy as np
+import pytest
+import torch
+
+from litecli.heads import HEADS, best_temperature, choose_head
+from litecli.labelled import held_out_batches, normalise
+from litecli.photo_counts import count_correction_strength
+from litecli.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
+
+NAMES = tuple(HEADS)
+LABELS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 0, 1])  # class 2 has one photo
+GROUPS = np.array([0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8])  # group 1 spans two classes
+OPTIONS = {"strength": 0.7, "lam": 0.3}
+
+
+def photos(counts, dim=24, noise=1.0, seed=0):
+    """Float32 features and labels of classes around random centres, like a network's."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    centres = rng.normal(size=(len(counts), dim))
+    features = 1 + centres[labels] + noise * rng.normal(size=(len(labels), dim))
+    return features.astype(np.float32), labels
+
+
+def refitted(head, features, labels, groups, num_classes):
+    """Leave-one-out by brute force: as many fits as photos."""
+    rows = []
+    for photo in range(len(labels)):
+        rest = groups != groups[photo]
+        left, renumbered = np.unique(labels[rest], return_inverse=True)
+        mean_count = len(labels) / num_classes
+        lam = OPTIONS["lam"] * (rest.sum() / len(left)) / mean_count
+        params = head.fit(
+            features[rest], renumbered, len(left), strength=OPTIONS["strength"], lam=lam
+        )
+        row = np.full(num_classes, -np.inf)
+        row[left] = head.score(params, features[photo : photo + 1])[0]
+        rows.append(row)
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dim", [5, 40])  # fewer and more than the 12 photos
+@pytest.mark.parametrize("grouped", [False, True])
+def test_leave_one_out_equals_new_fits(name, dim, grouped):
+    features = np.random.default_rng(1).normal(size=(12, dim)) + 1
+    groups = GROUPS if grouped else np.arange(12)
+    closed = HEADS[name].leave_one_out(
+        features, LABELS, 4, groups=groups if grouped else None, **OPTIONS
+    )
+    np.testing.assert_allclose(
+        closed, refitted(HEADS[name], features, LABELS, groups, 4), atol=1e-9
+    )
+    assert closed[5, 2] == -np.inf  # the only photo of class 2
+    assert np.isfinite(np.delete(closed, 5, axis=0)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_whose_photos_are_one_group(name):
+    features, labels = photos([2, 3, 3])
+    groups = np.array([0, 0, 1, 2, 3, 4, 5, 6])
+    scores = HEADS[name].leave_one_out(features, labels, 3, groups=groups, **OPTIONS)
+    assert np.isneginf(scores[:2, 0]).all()
+    assert np.isfinite(scores[2:]).all()
+
+
+def test_held_out_batches_hold_every_photo_once():
+    batches = held_out_batches(LABELS, GROUPS)
+    held = np.concatenate([batch.members.ravel() for batch in batches])
+    assert sorted(held) == list(range(12))
+    for batch in batches:
+        for label, columns in batch.columns():
+            assert (LABELS[batch.members[:, columns]] == label).all()
+        assert (np.ptp(GROUPS[batch.members], axis=1) == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dim", [5, 40])
+def test_torch_equals_numpy(name, dim):
+    features = np.random.default_rng(2).normal(size=(12, dim)) + 1
+    queries = np.random.default_rng(3).normal(size=(7, dim)) + 1
+    head = HEADS[name]
+    there, labels = torch.from_numpy(features), torch.from_numpy(LABELS)
+    params = head.fit(features, LABELS, 4, **OPTIONS)
+    other = head.fit(there, labels, 4, **OPTIONS)
+    np.testing.assert_allclose(
+        head.score(other, torch.from_numpy(queries)), head.score(params, queries), atol=1e-10
+    )
+    np.testing.assert_allclose(
+        head.leave_one_out(there, labels, 4, groups=torch.from_numpy(GROUPS), **OPTIONS),
+        head.leave_one_out(features, LABELS, 4, groups=GROUPS, **OPTIONS),
+        atol=1e-9,
+    )
+    assert head.options(there, labels, 4) == head.options(features, LABELS, 4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dim", [3, 9])  # primal and dual
+def test_gradients_flow_through_fit_and_score(name, dim):
+    generator = torch.Generator().manual_seed(0)
+    support = torch.randn(6, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+    queries = torch.randn(3, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    head = HEADS[name]
+
+    def scores(support, queries):
+        return head.score(head.fit(support, labels, 3, **OPTIONS), queries)
+
+    assert torch.autograd.gradcheck(scores, (support, queries))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("num_classes", [1, 2, 6, 60])
+def test_any_number_of_classes(name, num_classes):
+    features, labels = photos([3] * num_classes, dim=64, noise=0.2)
+    head = HEADS[name]
+    params = head.fit(features, labels, num_classes)
+    assert params["weights"].dtype == params["offsets"].dtype == np.float32
+    scores = head.score(params, features)
+    assert scores.shape == (len(labels), num_classes)
+    assert (scores.argmax(1) == labels).all()
+    checked = head.leave_one_out(features, labels, num_classes)
+    assert (checked.argmax(1) == labels).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_photo_of_each_object(name):
+    features, labels = photos([1] * 5, noise=0.0)
+    params = HEADS[name].fit(features, labels, 5)
+    assert (HEADS[name].score(params, features).argmax(1) == labels).all()
+    held = HEADS[name].leave_one_out(features, labels, 5)
+    assert np.isneginf(np.diagonal(held)).all()
+    assert np.isfinite(held[~np.eye(5, dtype=bool)]).all()
+
+
+def test_a_gap_in_the_labels_is_refused():
+    features, labels = photos([2, 2])
+    with pytest.raises(AssertionError, match="without photos"):
+        HEADS["cosine"].fit(features, labels * 2, 3)
+    with pytest.raises(AssertionError, match="outside"):
+        HEADS["cosine"].fit(features, labels, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_photo_scores_the_same_alone_and_in_a_batch(name):
+    features, labels = photos([4, 4, 4], dim=256)
+    queries, _ = photos([10, 10, 10], dim=256, seed=5)
+    head = HEADS[name]
+    params = head.fit(features, labels, 3)
+    batch = head.score(params, queries)
+    rows = np.concatenate([head.score(params, queries[i : i + 1]) for i in range(30)])
+    again = np.concatenate([head.score(params, queries[i : i + 1]) for i in range(30)])
+    np.testing.assert_array_equal(rows, again)
+    np.testing.assert_allclose(batch, rows, rtol=1e-5, atol=1e-5)
+    refit = head.fit(features, labels, 3)
+    assert all(np.array_equal(params[key], refit[key]) for key in params)
+
+
+def test_ridge_of_equal_counts_is_plain_ridge_regression():
+    features, labels = photos([4, 4, 4], dim=20)
+    unit = normalise(features.astype(np.float64))
+    plain = np.linalg.solve(unit.T @ unit + 0.1 * np.eye(20), unit.T @ np.eye(3)[labels]).T
+    params = HEADS["ridge"].fit(unit, labels, 3, lam=0.1)
+    np.testing.assert_allclose(params["weights"], plain, atol=1e-10)
+
+
+def test_ridge_balances_classes_as_copies_of_the_photos_would():
+    # Ten copies of one photo weigh like one photo: balance undoes them, up to the scale of lam.
+    features, labels = photos([1, 3], dim=20)
+    copied = np.concatenate([np.repeat(features[:1], 10, axis=0), features[1:]])
+    counted = np.concatenate([np.zeros(10, dtype=int), labels[1:]])
+    once = HEADS["ridge"].fit(features, labels, 2, strength=0.0, lam=0.1 * 2.0)
+    many = HEADS["ridge"].fit(copied, counted, 2, strength=0.0, lam=0.1 * 6.5)
+    np.testing.assert_allclose(once["weights"], many["weights"], atol=1e-4)
+
+
+def test_lam_follows_the_noise_and_needs_photos_to_leave_out():
+    clean, labels = photos([6] * 4, dim=12, noise=0.1)
+    noisy, _ = photos([6] * 4, dim=12, noise=3.0)
+    assert choose_lam(clean, labels, 4) < choose_lam(noisy, labels, 4)
+    assert choose_lam(clean[::6], labels[::6], 4) == USUAL_LAMBDA in LAMBDAS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equal_counts_need_no_correction(name):
+    features, labels = photos([3, 3, 3])
+    assert count_correction_strength(HEADS[name], features, labels, 3) == 0.0
+    params = HEADS[name].fit(features, labels, 3)
+    assert (params["offsets"] == 0).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_rare_object_is_not_forgotten(name):
+    """One photo against ten: recall with the correction comes near that of the others."""
+    plain, corrected, others = [], [], []
+    for seed in range(12):
+        features, labels = photos([11, 20, 20, 20, 20], dim=64, noise=2.2, seed=seed)
+        known = np.concatenate([[0], *(np.flatnonzero(labels == c)[:10] for c in range(1, 5))])
+        asked = np.setdiff1d(np.arange(len(labels)), known)
+        head = HEADS[name]
+        for strength, recalls in ((0.0, plain), (None, corrected)):
+            params = head.fit(features[known], labels[known], 5, strength=strength, lam=0.1)
+            named = head.score(params, features[asked]).argmax(1)
+            rare = labels[asked] == 0
+            recalls.append(np.mean(named[rare] == 0))
+            if strength is None:
+                others.append(np.mean(named[~rare] == labels[asked][~rare]))
+    assert np.mean(corrected) > np.mean(plain) + 0.3
+    assert np.mean(corrected) > 0.5
+    assert np.mean(others) > 0.8
+
+
+def test_two_objects_where_no_cut_can_tell():
+    features, labels = photos([1, 4])  # cut to one photo, the counts are equal: nothing to learn
+    strength = count_correction_strength(HEADS["cosine"], features, labels, 2)
+    assert strength == 1.0
+
+
+def test_a_burst_does_not_test_itself():
+    features, labels = photos([1, 10, 10, 10, 10], dim=64, noise=2.2)
+    assert count_correction_strength(HEADS["cosine"], features, labels, 5) != 1.0
+    # Each object is one burst: no photo is left to test another, and the theory's value holds.
+    assert count_correction_strength(HEADS["cosine"], features, labels, 5, groups=labels) == 1.0
+
+
+def test_choose_head_takes_the_better_one():
+    # Distances fail where one direction is loud and the same for all classes; ridge ignores it.
+    features, labels = photos([8] * 4, dim=40, noise=0.5)
+    loud = np.random.default_rng(4).normal(size=(len(labels), 1)) * 30
+    features = features + (loud * np.ones((1, 40)) / np.sqrt(40)).astype(np.float32)
+    right = {
+        name: np.mean(head.leave_one_out(features, labels, 4).argmax(1) == labels)
+        for name, head in HEADS.items()
+    }
+    chosen = choose_head(features, labels, 4)
+    assert right[chosen] == max(right.values())
+    assert len(set(right.values())) > 1
+    assert choose_head(features[::8], labels[::8], 4) == "ridge"  # nothing can be left out
+    assert choose_head(features[:8], labels[:8], 1) == "ridge"
+
+
+def test_best_temperature_is_the_likeliest():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 200)
+    scores = np.eye(4)[labels] + 0.8 * rng.normal(size=(200, 4))
+    best, value = best_temperature(scores, labels)
+
+    def likelihood(temperature):
+        scaled = scores / temperature
+        top = scaled.max(1)
+        total = np.log(np.exp(scaled - top[:, None]).sum(1)) + top
+        return np.mean(scaled[np.arange(200), labels] - total)
+
+    assert value == pytest.approx(likelihood(best))
+    assert likelihood(best) > max(likelihood(best * 1.02), likelihood(best / 1.02))
+    assert best_temperature(scores * 7, labels)[0] == pytest.approx(best * 7)
+
+
+def test_a_thousand_objects():
+    features, labels = photos([2] * 1000, dim=64, noise=0.1)
+    for head in HEADS.values():
+        scores = head.leave_one_out(features, labels, 1000, lam=0.1)
+        assert scores.shape == (2000, 1000)
+        assert (scores.argmax(1) == labels).mean() > 0.95

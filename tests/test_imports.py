@@ -1,0 +1,131 @@
+"""The architecture, read off the syntax trees: one direction of imports, a torch-free side."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import litecli
+
+PACKAGE = Path(litecli.__file__).parent
+
+# A file imports only from rows above its own. A new file has to find its row.
+LAYERS = (
+    "errors config",
+    "labelled walk drawn_shapes drawn_backgrounds episodes profile augment lite storage encoder",
+    "decoding folders drawn ridge photo_counts datasets data_folder backbone graph run_folder",
+    "images heads model_library profile_library",
+    "library confidence pixels",
+    "selfcheck training_data teacher",
+    "support",
+    "personalize",
+    "model evaluation",
+    "stages",
+    "training",
+    "cli",
+)
+ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
+
+# Everything else runs without torch: adapt, classify, profiles and help start in a moment.
+TORCH_SIDE = {
+    *("augment", "lite", "backbone", "graph", "teacher", "model", "evaluation", "stages"),
+    "training",
+}
+TORCH = {"torch", "torchvision", "timm"}
+HOMES = {
+    "typer": {"cli"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "timm": {"backbone"},
+    "safetensors": {"storage"},
+    "PIL": {"decoding", "images", "drawn", "drawn_backgrounds"},
+    "onnxruntime": {"encoder"},
+    "platformdirs": {"storage"},
+    "filelock": {"data_folder"},
+}
+# What the files of cli/ may load before a command runs: --help answers at once.
+LIGHT = ("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__version__")
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
+
+
+def home(path: Path) -> str:
+    """The file's name in LAYERS; the files of cli/ count as one."""
+    parts = path.relative_to(PACKAGE).parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def imports(node: ast.AST, functions: bool = True) -> Iterator[str]:
+    """Dotted names that a tree imports when it runs; without those inside functions if asked."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0 and child.module, "imports are written in full"
+            yield child.module
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            yield from (name for other in child.orelse for name in imports(other, functions))
+        elif functions or not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from imports(child, functions)
+
+
+def modules(path: Path, functions: bool = True) -> set[str]:
+    """The names of LAYERS that a file imports."""
+    found = set()
+    for name in imports(ast.parse(path.read_text(encoding="utf-8")), functions):
+        package, _, rest = name.partition(".")
+        if package == "litecli" and rest.split(".")[0] in ROW:
+            found.add(rest.split(".")[0])
+    return found
+
+
+def packages(path: Path) -> set[str]:
+    """The top-level packages that a file imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {name.partition(".")[0] for name in imports(tree)}
+
+
+def test_the_reader_of_imports_sees_them_all() -> None:
+    tree = ast.parse(
+        "import a.b\nfrom c import d\nif TYPE_CHECKING:\n    import hidden\n"
+        "def f():\n    import inside\ntry:\n    import tried\nexcept E:\n    pass\n"
+    )
+    assert set(imports(tree)) == {"a.b", "c", "c.d", "inside", "tried"}
+    assert set(imports(tree, functions=False)) == {"a.b", "c", "c.d", "tried"}
+
+
+def test_every_file_has_a_row_and_every_row_its_files() -> None:
+    assert {home(path) for path in FILES} == set(ROW)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    own = home(path)
+    above = {name for name in modules(path) if ROW[name] >= ROW[own]}
+    assert above <= ({"cli"} if own == "cli" else set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_torch_free_side_stays_free(path: Path) -> None:
+    if home(path) in TORCH_SIDE or home(path) == "cli":
+        return
+    assert not packages(path) & TORCH
+    assert not modules(path) & TORCH_SIDE
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_packages_stay_at_home(path: Path) -> None:
+    astray = {name for name in packages(path) if home(path) not in HOMES.get(name, {home(path)})}
+    assert not astray
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda p: p.name)
+def test_the_command_line_loads_nothing_heavy_at_its_start(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set(imports(tree, functions=False)) - {"litecli"}
+    stdlib = {name for name in names if name.partition(".")[0] in sys.stdlib_module_names}
+    heavy = {n for n in names - stdlib if not f"{n}.".startswith(tuple(f"{x}." for x in LIGHT))}
+    assert not heavy
