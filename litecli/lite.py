@@ -34,7 +34,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Subset:
-    """The support images that are back-propagated: `indices` [h] and their `weights` [h]."""
+    """The support images that are back-propagated: int64 `indices` and float64 `weights` [h]."""
 
     indices: Tensor
     weights: Tensor
@@ -61,20 +61,23 @@ def draw_subset(
     """
     num_support = len(labels)
     if gradient == "none" or num_back == 0:
-        return Subset(torch.empty(0, dtype=torch.int64), torch.empty(0))
+        return Subset(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
     if gradient == "exact" or num_back >= num_support:
-        return Subset(torch.arange(num_support), torch.ones(num_support))
+        return Subset(torch.arange(num_support), torch.ones(num_support, dtype=torch.float64))
     if stratified:
-        return _draw_stratified(labels, num_back, generator)
+        start = float(torch.rand(1, generator=generator, dtype=torch.float64))
+        return stratified_subset(labels, num_back, start)
     indices = torch.randperm(num_support, generator=generator)[:num_back].sort().values
-    return Subset(indices, torch.full((num_back,), num_support / num_back))
+    weights = torch.full((num_back,), num_support / num_back, dtype=torch.float64)
+    return Subset(indices, weights)
 
 
-def _draw_stratified(labels: Tensor, num_back: int, generator: torch.Generator) -> Subset:
-    """Systematic sampling over the class-sorted list with keep-probability min(1, t / N_class).
+def stratified_subset(labels: Tensor, num_back: int, start: float) -> Subset:
+    """Spread H = `num_back` photos over the classes by systematic sampling from `start` in [0, 1).
 
-    t is set so that the probabilities sum to H; each kept photo weighs 1 / probability
-    (Horvitz-Thompson), which is unbiased for every H, also one below the number of classes.
+    In the class-sorted list photo n is kept with probability min(1, t / N_class), t being such
+    that the probabilities sum to H; it weighs 1 / probability (Horvitz and Thompson, 1952). With
+    a uniform `start` this is unbiased for every H, also one below the number of classes.
     """
     order = torch.argsort(labels, stable=True)
     counts = torch.bincount(labels)
@@ -82,9 +85,9 @@ def _draw_stratified(labels: Tensor, num_back: int, generator: torch.Generator) 
     ends = keep.cumsum(0)
     # Rounding must not lose the last ticket: the cumulative sum ends at exactly H.
     ends[-1] = float(num_back)
-    tickets = torch.rand(1, generator=generator, dtype=torch.float64) + torch.arange(num_back)
+    tickets = start + torch.arange(num_back, dtype=torch.float64)
     chosen = torch.searchsorted(ends, tickets, right=True)
-    return Subset(order[chosen], (1.0 / keep[chosen]).float())
+    return Subset(order[chosen], 1.0 / keep[chosen])
 
 
 def _keep_probabilities(counts: Tensor, num_back: int) -> Tensor:

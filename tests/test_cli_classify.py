@@ -137,13 +137,16 @@ def test_csv_file(learned) -> None:
 def test_csv_is_on_disk_as_answers_come(learned, monkeypatch: pytest.MonkeyPatch) -> None:
     from litecli import personalize
 
+    seen = []
+
     def one_then_stopped(*_: object, **__: object):
         yield SURE
+        seen.append(Path("out.csv").read_text().splitlines())
         raise KeyboardInterrupt
 
     monkeypatch.setattr(personalize, "classify", one_then_stopped)
     code, _, _ = learned("classify", "inbox", "--csv", "out.csv")
-    assert code == 130 and Path("out.csv").read_text().splitlines()[1].startswith("a.jpg,keys,true")
+    assert code == 130 and len(seen[0]) == 2 and seen[0][1].startswith("a.jpg,keys,true")
 
 
 def test_no_torch_is_loaded(learned) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from litecli import library
 from litecli.cli import demo, main
+from litecli.personalize import Prediction
 
 
 @pytest.fixture
@@ -51,6 +52,25 @@ def test_the_commands_it_prints_give_the_score_it_prints(run) -> None:
         right += label == thing
         strange += thing not in known and label == "unknown"
     assert (right, strange) == (told["correct"], told["unknown_correct"])
+
+
+def test_the_score_counts_strangers_apart() -> None:
+    def answer(thing: str, label: str, known: bool) -> Prediction:
+        return Prediction(f"new/{thing}/1.jpg", label, known, 0.9, {label: 1.0}, None)
+
+    answers = [
+        answer("mug", "mug", True),
+        answer("mug", "keys", True),
+        answer("mug", "mug", False),
+        answer("boot", "mug", False),
+        answer("boot", "mug", True),
+    ]
+    score = demo.count_right(answers, ("keys", "mug"))
+    assert (score.right, score.total, score.refused, score.strangers) == (1, 3, 1, 2)
+    assert score.rows == [
+        ("boot", "not learned", "1/2", "mug"),
+        ("mug", "learned", "1/3", "keys, unknown"),
+    ]
 
 
 def test_demo_replaces_nothing(run) -> None:

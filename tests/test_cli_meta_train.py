@@ -257,7 +257,7 @@ def test_a_long_run_says_so(trained) -> None:
     assert "This will take about 194 h 0 min.\nCtrl-C saves" in trained("photos")[2]
 
 
-def test_ctrl_c_prints_the_line_that_resumes(run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_prints_the_line_that_resumes(run, tmp_path: Path, monkeypatch) -> None:
     from litecli import training
 
     closed = []
@@ -268,6 +268,7 @@ def test_ctrl_c_prints_the_line_that_resumes(run, monkeypatch: pytest.MonkeyPatc
             raise KeyboardInterrupt
         finally:
             closed.append(True)
+            (tmp_path / config.out / "last").mkdir(parents=True)
 
     monkeypatch.setattr(training, "meta_train", stopped)
     code, _, err = run("photos", "--out", "runs/my run")

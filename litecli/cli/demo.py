@@ -3,14 +3,19 @@
 import shlex
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import counted, duration, percent
 from litecli.errors import ExitCode, LiteError
+
+if TYPE_CHECKING:
+    from litecli.personalize import Prediction
 
 NUM_OBJECTS = 6
 NUM_PHOTOS = 6  # of each object, to learn from
@@ -50,17 +55,7 @@ def demo(
 
     pictures = [p for thing in sorted(new.iterdir()) for p in sorted(thing.iterdir())]
     answers = list(personalize.classify(pictures, learned.profile, model))
-    rows, right, total, refused, strangers = [], 0, 0, 0, 0
-    for thing in sorted(new.iterdir()):
-        mine = [a for a in answers if Path(a.path).parent.name == thing.name]
-        said = [a.label if a.known and a.label else "unknown" for a in mine]
-        stranger = thing.name not in learned.profile.labels
-        good = sum(name == ("unknown" if stranger else thing.name) for name in said)
-        strangers, refused = strangers + stranger * len(said), refused + stranger * good
-        total, right = total + (not stranger) * len(said), right + (not stranger) * good
-        wrong = ", ".join(sorted({name for name in said if name != thing.name}))
-        kind = "not learned" if stranger else "learned"
-        rows.append((thing.name, kind, f"{good}/{len(said)}", "" if good == len(said) else wrong))
+    score = count_right(answers, learned.profile.labels)
     seconds = time.monotonic() - started
     if out.json:
         out.record(
@@ -69,18 +64,19 @@ def demo(
                 "folder": str(place),
                 "profile": str(path),
                 "model": model.name,
-                "correct": right,
-                "total": total,
-                "unknown_correct": refused,
-                "unknown_total": strangers,
+                "correct": score.right,
+                "total": score.total,
+                "unknown_correct": score.refused,
+                "unknown_total": score.strangers,
                 "seconds": seconds,
             }
         )
         return
-    out.table(("object", "", "right", "mistaken for"), rows, right="right")
-    share = f"{right} of {total} new pictures named right ({percent(right / total)})"
-    out.result(out.styled(f"{share}, in {duration(seconds)}.", "bold"))
-    out.result(f"{refused} of {strangers} pictures of other things called unknown.")
+    out.table(("object", "", "right", "mistaken for"), score.rows, right="right")
+    share = f"{score.right} of {score.total} new pictures named right"
+    out.result(out.styled(f"{share} ({percent(score.right / score.total)}).", "bold"))
+    out.result(f"{score.refused} of {score.strangers} pictures of other things called unknown.")
+    out.result(f"All of it took {duration(seconds)}.")
     out.result(f'Saved profile "{PROFILE}" as {path}')
     out.result("The same by hand:")
     first = shlex.quote(str(pictures[0]))
@@ -88,6 +84,35 @@ def demo(
     out.result(f"  litecli classify -p {PROFILE} {first}")
     out.result(f"  litecli classify -p {PROFILE} --recursive {shlex.quote(str(new))}")
     out.say("Now with your own things: litecli adapt ./my_objects")
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many new pictures were named right, and how many strangers were called unknown."""
+
+    right: int
+    total: int
+    refused: int
+    strangers: int
+    rows: list[tuple[str, str, str, str]]  # thing, learned or not, right/all, mistaken for
+
+
+def count_right(answers: "Sequence[Prediction]", labels: Sequence[str]) -> Score:
+    """Count the answers; a picture's folder is called after what it shows."""
+    things = sorted({Path(answer.path).parent.name for answer in answers})
+    sums, rows = {True: [0, 0], False: [0, 0]}, []
+    for thing in things:
+        mine = [answer for answer in answers if Path(answer.path).parent.name == thing]
+        said = [answer.label if answer.known and answer.label else "unknown" for answer in mine]
+        learned = thing in labels
+        wanted = thing if learned else "unknown"
+        good = said.count(wanted)
+        sums[learned][0] += good
+        sums[learned][1] += len(said)
+        wrong = ", ".join(sorted(set(said) - {wanted}))
+        kind = "learned" if learned else "not learned"
+        rows.append((thing, kind, f"{good}/{len(said)}", wrong))
+    return Score(*sums[True], *sums[False], rows)
 
 
 def empty_folder(folder: Path | None) -> Path:

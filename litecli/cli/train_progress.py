@@ -27,9 +27,11 @@ def show_training(out: Output, events: "Iterator[training.Event]", config: Train
             for event in events:
                 shown.show(event)
     except KeyboardInterrupt:
-        recipe = Path(config.out) / "recipe.toml"
-        out.say(f"Stopped; what was learned is saved in {config.out}")
-        out.say(f"Go on with: litecli meta-train --config {shlex.quote(str(recipe))} --resume")
+        folder = Path(config.out)
+        if (folder / "last").is_dir():  # not before the first step
+            recipe = shlex.quote(str(folder / "recipe.toml"))
+            out.say(f"What was learned is saved in {folder}")
+            out.say(f"Go on with: litecli meta-train --config {recipe} --resume")
         raise
 
 

@@ -1,0 +1,279 @@
+"""The support gradient against theory: the mean over all subsets is the full gradient, exactly."""
+
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from litecli import lite
+from litecli.heads import HEADS
+from litecli.lite import Subset, Task
+
+WAY, NUM_SUPPORT, NUM_QUERY, NUM_BACK = 3, 6, 7, 2
+
+
+class TinyLearner(nn.Module):
+    """A float64 network that looks at one image at a time, a head, and a learned scale."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        # No last bias: distances do not see one, so it would have no gradient to test.
+        last = nn.Linear(8, 5, bias=False)
+        self.network = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), last)
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.head = HEADS[head]
+        self.double()
+        self.images_with_gradient = self.images_without = 0
+
+    def encode(self, images: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            self.images_with_gradient += len(images)
+        else:
+            self.images_without += len(images)
+        return self.network(images)
+
+    def fit(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        params = self.head.fit(features, labels, WAY, strength=0.0, lam=0.1)
+        return {**params, "scale": self.scale}
+
+    def loss(self, params: dict[str, Tensor], queries: Tensor, labels: Tensor) -> Tensor:
+        scores = self.head.score(params, queries) * params["scale"]
+        return functional.cross_entropy(scores, labels, reduction="sum")
+
+    def backward(self, task: Task, subset: Subset, chunk: int = 4, query_batch: int = 3) -> float:
+        return lite.task_backward(
+            task,
+            self.encode,
+            self.fit,
+            self.loss,
+            subset=subset,
+            chunk=chunk,
+            query_batch=query_batch,
+        )
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The accumulated gradient of every parameter, taken out."""
+        found = {}
+        for name, parameter in self.named_parameters():
+            assert parameter.grad is not None, f"{name} got no gradient"
+            found[name], parameter.grad = parameter.grad, None
+        return found
+
+
+def make_task(labels: list[int] | None = None) -> Task:
+    generator = torch.Generator().manual_seed(1)
+
+    def images(count: int) -> Tensor:
+        return torch.randn(count, 3, 2, 2, dtype=torch.float64, generator=generator)
+
+    support_labels = torch.tensor(labels or [0, 1, 2, 0, 1, 0])
+    return Task(images(len(support_labels)), support_labels, images(NUM_QUERY), torch.arange(7) % 3)
+
+
+def full_gradients(learner: TinyLearner, task: Task) -> dict[str, Tensor]:
+    lite.task_backward_full(task, learner.encode, learner.fit, learner.loss)
+    return learner.gradients()
+
+
+def every_lite_subset(labels: Tensor) -> list[Subset]:
+    """The distinct subsets that `draw_subset` really draws; there must be C(N, H) of them."""
+    drawn = {}
+    for seed in range(400):
+        generator = torch.Generator().manual_seed(seed)
+        subset = lite.draw_subset("lite", labels, NUM_BACK, generator, stratified=False)
+        drawn[tuple(subset.indices.tolist())] = subset
+    assert set(drawn) == set(combinations(range(len(labels)), NUM_BACK))
+    return list(drawn.values())
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
+    for name, value in expected.items():
+        assert value.abs().max() > 1e-6, f"{name} has no gradient to compare"
+        torch.testing.assert_close(found[name], value, rtol=tolerance, atol=tolerance, msg=name)
+
+
+def mean(gradients: list[dict[str, Tensor]], weights: list[float]) -> dict[str, Tensor]:
+    shares = torch.tensor(weights, dtype=torch.float64)
+    return {
+        name: torch.tensordot(shares, torch.stack([g[name] for g in gradients]), 1)
+        for name in gradients[0]
+    }
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_mean_over_all_subsets_is_the_full_gradient(head: str) -> None:
+    learner, task = TinyLearner(head), make_task()
+    gradients = []
+    for subset in every_lite_subset(task.support_labels):
+        learner.backward(task, subset)
+        gradients.append(learner.gradients())
+    equal = [1 / len(gradients)] * len(gradients)
+    assert_equal(mean(gradients, equal), full_gradients(learner, task), 1e-10)
+
+
+@pytest.mark.parametrize("num_back", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1, 0], [0, 1, 2, 2, 2, 2, 2], [2, 0, 1, 1]])
+def test_stratified_mean_over_all_starts_is_the_full_gradient(
+    num_back: int, labels: list[int]
+) -> None:
+    learner, task = TinyLearner("cosine"), make_task(labels)
+    if num_back >= len(labels):
+        return  # ordinary back-propagation, tested below
+    # The subset changes only where the running sum of the probabilities crosses a ticket.
+    counts = torch.bincount(task.support_labels)
+    keep = lite._keep_probabilities(counts, num_back)[task.support_labels.sort().values]
+    assert keep.sum() == pytest.approx(num_back, abs=1e-12)
+    edges = sorted({0.0, 1.0, *(keep.cumsum(0) % 1).tolist()})
+    gradients, lengths = [], []
+    for low, high in pairwise(edges):
+        if high - low < 1e-12:
+            continue
+        subset = lite.stratified_subset(task.support_labels, num_back, (low + high) / 2)
+        assert len(set(subset.indices.tolist())) == num_back
+        learner.backward(task, subset)
+        gradients.append(learner.gradients())
+        lengths.append(high - low)
+    assert_equal(mean(gradients, lengths), full_gradients(learner, task), 1e-10)
+
+
+def test_stratified_takes_every_class_when_it_can() -> None:
+    labels = torch.tensor([0] * 20 + [1] * 2 + [2] * 5)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        subset = lite.draw_subset("lite", labels, 6, generator, stratified=True)
+        assert set(labels[subset.indices].tolist()) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("gradient, num_back", [("exact", 2), ("lite", NUM_SUPPORT), ("lite", 99)])
+def test_exact_and_large_h_are_ordinary_back_propagation(
+    head: str, gradient: str, num_back: int
+) -> None:
+    learner, task = TinyLearner(head), make_task()
+    subset = lite.draw_subset(gradient, task.support_labels, num_back, torch.Generator(), False)
+    learner.backward(task, subset)
+    assert_equal(learner.gradients(), full_gradients(learner, task), 1e-10)
+
+
+def test_no_gradient_is_the_query_path_alone() -> None:
+    learner, task = TinyLearner("euclidean"), make_task()
+    subset = lite.draw_subset("none", task.support_labels, 4, torch.Generator(), False)
+    learner.backward(task, subset)
+    found = learner.gradients()
+    with torch.no_grad():
+        fixed = learner.fit(
+            learner.encode(task.support_images[torch.arange(6)]), task.support_labels
+        )
+    fixed = {**fixed, "scale": learner.scale}
+    queries = learner.encode(task.query_images[torch.arange(NUM_QUERY)])
+    (learner.loss(fixed, queries, task.query_labels) / NUM_QUERY).backward()
+    assert_equal(found, learner.gradients(), 1e-12)
+
+
+def test_weighting_the_whole_loss_would_be_wrong() -> None:
+    """Public code weighs the query path too, or nothing: both are far from the gradient."""
+    learner, task = TinyLearner("euclidean"), make_task()
+    gradients = []
+    for subset in every_lite_subset(task.support_labels):
+        learner.backward(task, Subset(subset.indices, torch.ones(NUM_BACK)))
+        gradients.append(learner.gradients())
+    unweighted = mean(gradients, [1 / len(gradients)] * len(gradients))
+    full = full_gradients(learner, task)
+    name = "network.1.weight"
+    for factor in (1.0, NUM_SUPPORT / NUM_BACK):
+        error = (unweighted[name] * factor - full[name]).norm() / full[name].norm()
+        assert error > 0.1
+
+
+@pytest.mark.parametrize("chunk, query_batch", [(1, 1), (2, 7), (5, 4), (6, 6), (100, 100)])
+def test_result_does_not_depend_on_chunks(chunk: int, query_batch: int) -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+    subset = Subset(torch.tensor([1, 4, 5]), torch.full((3,), 2.0))
+    expected_loss = learner.backward(task, subset)
+    expected = learner.gradients()
+    assert learner.backward(task, subset, chunk, query_batch) == pytest.approx(expected_loss, 1e-12)
+    assert_equal(learner.gradients(), expected, 1e-12)
+
+
+def test_changing_the_subset_changes_the_gradient_of_one_draw() -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+    learner.backward(task, Subset(torch.tensor([0, 1]), torch.full((2,), 3.0)))
+    first = learner.gradients()
+    learner.backward(task, Subset(torch.tensor([2, 3]), torch.full((2,), 3.0)))
+    assert not torch.allclose(first["network.1.weight"], learner.gradients()["network.1.weight"])
+
+
+def test_scale_is_the_tasks_share_of_a_step() -> None:
+    learner, task = TinyLearner("ridge"), make_task()
+    subset = Subset(torch.arange(NUM_SUPPORT), torch.ones(NUM_SUPPORT))
+    whole_loss = learner.backward(task, subset)
+    whole = learner.gradients()
+    for _ in range(4):
+        loss = lite.task_backward(
+            task, learner.encode, learner.fit, learner.loss,
+            subset=subset, chunk=4, query_batch=4, scale=0.25,
+        )  # fmt: skip
+        assert loss == pytest.approx(whole_loss)  # the loss that is reported is the task's own
+    assert_equal(learner.gradients(), whole, 1e-12)
+
+
+def test_cost_is_n_forwards_and_h_plus_m_with_gradient() -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+    learner.backward(task, Subset(torch.tensor([0, 3]), torch.full((2,), 3.0)), query_batch=2)
+    assert learner.images_without == NUM_SUPPORT  # once per task, however many query batches
+    assert learner.images_with_gradient == 2 + NUM_QUERY
+
+
+def test_images_are_read_only_when_asked_for() -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+
+    class Streamed:
+        largest = 0
+
+        def __len__(self) -> int:
+            return len(task.support_images)
+
+        def __getitem__(self, indices: Tensor) -> Tensor:
+            self.largest = max(self.largest, len(indices))
+            return task.support_images[indices]
+
+    streamed = Streamed()
+    same = Task(streamed, task.support_labels, task.query_images, task.query_labels)
+    learner.backward(same, Subset(torch.arange(6), torch.ones(6)), chunk=2)
+    assert streamed.largest == 2
+    assert_equal(learner.gradients(), full_gradients(learner, task), 1e-10)
+
+
+def test_grad_mode_survives_an_error() -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+
+    def broken(images: Tensor) -> Tensor:
+        raise RuntimeError("broken")
+
+    subset = Subset(torch.arange(2), torch.ones(2))
+    for mode in (True, False):
+        with torch.set_grad_enabled(mode):
+            with pytest.raises(RuntimeError, match="broken"):
+                lite.task_backward(
+                    task, broken, learner.fit, learner.loss, subset=subset, chunk=2, query_batch=2
+                )
+            assert torch.is_grad_enabled() == mode
+
+
+def test_a_frozen_network_still_trains_the_scale() -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+    learner.network.requires_grad_(False)
+    learner.backward(task, Subset(torch.arange(3), torch.full((3,), 2.0)))
+    assert learner.scale.grad is not None and learner.scale.grad != 0
+    assert all(parameter.grad is None for parameter in learner.network.parameters())
+
+
+def test_works_inside_no_grad_and_leaves_no_graph() -> None:
+    learner, task = TinyLearner("euclidean"), make_task()
+    subset = Subset(torch.arange(NUM_SUPPORT), torch.ones(NUM_SUPPORT))
+    with torch.no_grad():
+        learner.backward(task, subset)
+    assert_equal(learner.gradients(), full_gradients(learner, task), 1e-10)
