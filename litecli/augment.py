@@ -49,7 +49,8 @@ class View:
         side = len(square)
         kept = min(side, round(side * self.preprocess.image_size / self.preprocess.resize_side))
         edge = (side - kept) // 2
-        return resized(square, (edge, edge, kept, kept), self.preprocess.image_size, "bicubic")
+        box, size = (edge, edge, kept, kept), self.preprocess.image_size
+        return resized(square, box, size, self.preprocess.interpolation)
 
     def _random_crop(self, square: np.ndarray, rng: np.random.Generator) -> Tensor:
         crop = resized(

@@ -55,20 +55,31 @@ def build(
         return _from_folder(path, image_size)
     if not name.startswith("hf-hub:"):
         check_name(name)
+    arguments = _size_arguments(timm.get_pretrained_cfg(name, allow_unregistered=True), image_size)
     if weights == "auto":
-        network = _download(name, offline)
+        network = _download(name, arguments, offline)
         origin = f"timm pretrained {name}"
     else:
-        network = timm.create_model(name, pretrained=False, num_classes=0)
+        network = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
         origin = "random initialisation"
         if weights != "none":
             _load_file(network, path)
             origin = f"file {path.name}"
-    return _describe(network, name, {}, image_size, origin)
+    return _describe(network, name, arguments, image_size, origin)
 
 
 def rebuild(architecture: str, architecture_args: Mapping[str, Any]) -> nn.Module:
-    """The network of a model folder's config, with weights still to be loaded."""
+    """The network of a model folder's config, with weights still to be loaded.
+
+    Raises LiteError (MISSING) when this timm does not know the architecture.
+    """
+    if not timm.is_model(architecture):
+        raise LiteError(
+            f"timm {timm.__version__} has no network {architecture}.",
+            "The model was made with another timm.",
+            "pip install --upgrade timm",
+            code=ExitCode.MISSING,
+        )
     return timm.create_model(
         architecture, pretrained=False, num_classes=0, **dict(architecture_args)
     )
@@ -117,14 +128,22 @@ def counted_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n: value for n, value in state.items() if not n.endswith("num_batches_tracked")}
 
 
-def _download(name: str, offline: bool) -> nn.Module:
+def _size_arguments(pretrained_cfg: Any, image_size: int | None) -> dict[str, Any]:
+    """What timm needs to be told of the image size: only networks of a fixed size need it."""
+    fixed = getattr(pretrained_cfg, "fixed_input_size", False)
+    if not fixed or image_size in (None, pretrained_cfg.input_size[-1]):
+        return {}
+    return {"img_size": image_size}
+
+
+def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Module:
     if offline:
         raise _network_error(name, "--offline was given")
     hub_log = logging.getLogger("timm")
     level = hub_log.level
     try:
         hub_log.setLevel(logging.ERROR)
-        return timm.create_model(name, pretrained=True, num_classes=0)
+        return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
     except RuntimeError as error:  # timm: no pretrained weights exist for this network
         if "pretrained" not in str(error).lower():
             raise _network_error(name, str(error)) from error
@@ -156,7 +175,7 @@ def _network_error(name: str, reason: str) -> LiteError:
 
 
 def _from_folder(folder: Path, image_size: int | None) -> Backbone:
-    """timm's local-directory form: config.json (architecture, arguments, preprocessing), weights."""
+    """timm's local directory: config.json (architecture, arguments, preprocessing) and weights."""
     try:
         config = json.loads((folder / "config.json").read_text())
         architecture = config["architecture"]
@@ -231,8 +250,17 @@ def _describe(
         std=tuple(data["std"]),
     )
     network.eval()
-    with torch.no_grad():
-        shape = network(torch.zeros(1, 3, preprocess.image_size, preprocess.image_size)).shape
+    size = preprocess.image_size
+    try:
+        with torch.no_grad():
+            shape = network(torch.zeros(1, 3, size, size)).shape
+    except (AssertionError, RuntimeError) as error:
+        raise LiteError(
+            f"{name} with these weights cannot see images of {size} px.",
+            str(error).splitlines()[0] if str(error) else "",
+            f"--image-size {data['input_size'][-1]}",
+            code=ExitCode.USAGE,
+        ) from error
     if len(shape) != 2:
         raise LiteError(
             f"{name} gives features of shape {tuple(shape[1:])}, not one vector an image.",

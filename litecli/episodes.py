@@ -99,14 +99,15 @@ def sample_fixed(
 ) -> Episode:
     """Episode k of an evaluation: `way` classes, exactly `shots` + `num_query` photos of each.
 
-    A class with too few photos gives its last ones to the query set (at least one each).
+    A class with too few photos gives its last ones to the query set (at least one each; where
+    queries have a pool of their own, the support set takes what there is).
     """
     rng = np.random.default_rng((seed, k))
     chosen = np.sort(rng.choice(len(source.classes), size=way, replace=False))
     support, query = [], []
     for c in chosen:
         pool = rng.permutation(source.support[c])
-        cut = min(shots, len(pool) - 1)
+        cut = min(shots, len(pool) - (source.query is None))
         support.append(pool[:cut])
         rest = pool[cut:] if source.query is None else rng.permutation(source.query[c])
         query.append(rest[:num_query])

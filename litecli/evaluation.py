@@ -91,7 +91,14 @@ def evaluate(
 def one_source(dataset: Dataset, folder: Path, way: int) -> Source:
     """The folder's classes, or LiteError (INPUT) when there are fewer than `way`."""
     found = dataset.num_classes()
-    if len(dataset.sources) != 1 or found < way:
+    if len(dataset.sources) > 1:
+        raise LiteError(
+            f"{folder} holds the objects of {len(dataset.sources)} people, not one collection.",
+            "Tasks are drawn from one folder of class folders.",
+            f"litecli evaluate {folder / dataset.sources[0].name}",
+            code=ExitCode.INPUT,
+        )
+    if found < way:
         raise LiteError(
             f"{folder} has {found} usable classes; a {way}-way task needs {way}.",
             fix=f"--way {found}" if found >= 2 else "",

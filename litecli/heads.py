@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
 from litecli.labelled import (
     HeldOut,
+    array_namespace,
     class_counts,
     class_means,
     held_out_batches,

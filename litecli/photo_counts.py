@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from litecli.labelled import HeldOut, class_counts, class_means, one_hot, to_numpy
+from litecli.labelled import HeldOut, array_namespace, class_counts, class_means, one_hot, to_numpy
 
 if TYPE_CHECKING:
     from litecli.heads import Head

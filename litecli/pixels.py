@@ -53,8 +53,11 @@ def cache_photos(
     """
     digest = hashlib.sha256(str(side).encode())
     for path in paths:
-        facts = path.stat()
-        digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        try:
+            facts = path.stat()
+            digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+        except OSError:  # a dangling link, or gone since it was listed: an unusable photo
+            digest.update(f"{path}\0\n".encode())
 
     def read(number: int) -> np.ndarray:
         return images.load_pixels(paths[number], side)
@@ -67,7 +70,7 @@ def cache(
 ) -> Iterator[tuple[int, int]]:
     """Fill `folder` with `read(n)` for n below `count`, unless it already holds `key`."""
     index_path = folder / "index.json"
-    if index_path.exists() and json.loads(index_path.read_text()).get("key") == key:
+    if _is_whole(folder, key):
         yield count, count
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,3 +93,13 @@ def cache(
                 yield len(sides), count
     # The index is written last: a cache that was cut off has none and is made anew.
     storage.atomic_write(index_path, json.dumps({"key": key, "sides": sides}).encode())
+
+
+def _is_whole(folder: Path, key: str) -> bool:
+    """Whether `folder` holds all the squares of `key`."""
+    try:
+        index = json.loads((folder / "index.json").read_text())
+        sizes = 3 * np.array(index["sides"], dtype=np.int64) ** 2
+        return index["key"] == key and (folder / "pixels.u8").stat().st_size == sizes.sum()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

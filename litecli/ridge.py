@@ -11,9 +11,9 @@ factorisation: no fit is repeated.
 from collections.abc import Iterable
 from typing import Any
 
-from array_api_compat import array_namespace, device
+from array_api_compat import device
 
-from litecli.labelled import HeldOut, class_counts, held_out_batches, one_hot
+from litecli.labelled import HeldOut, array_namespace, class_counts, held_out_batches, one_hot
 
 Array = Any  # a numpy array or a torch tensor
 

@@ -46,15 +46,18 @@ class RunFolder:
         self.model = path / "model"
         self.rows: list[dict[str, Any]] = []
 
-    def start(self, config: TrainConfig) -> None:
-        """Begin a new run; LiteError (USAGE) when something is there already."""
+    def refuse_if_used(self) -> None:
+        """LiteError (USAGE) when there is more than decoded photos already."""
         if self.path.exists() and any(p.name != "cache" for p in self.path.iterdir()):
             raise LiteError(
                 f"{self.path} is not empty.",
                 fix=f"add --resume to go on, or another --out than {self.path}",
                 code=ExitCode.USAGE,
             )
-        self.cache.mkdir(parents=True, exist_ok=True)
+
+    def start(self, config: TrainConfig) -> None:
+        """Begin a new run; raises as `refuse_if_used`."""
+        self.refuse_if_used()
         storage.atomic_write(self.path / "recipe.toml", to_toml(config).encode())
 
     def save(

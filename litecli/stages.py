@@ -32,6 +32,7 @@ class Stage(Protocol):
     name: str
     num_steps: int
     extra: nn.ModuleDict  # layers that belong to the stage, not to the model
+    settled: bool  # False while the weights belong to no counted step: no state to save
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -39,7 +40,11 @@ class Stage(Protocol):
         ...
 
     def steps(self, first: int) -> Iterator[float]:
-        """Take steps `first` to `num_steps` - 1, yielding each one's mean loss."""
+        """Take steps `first` to `num_steps` - 1, yielding each one's mean loss.
+
+        A step whose loss or gradient is not finite, or that is interrupted, changes nothing; the
+        former yields NaN. `settled` is False from the update on; who counts the step sets it again.
+        """
         ...
 
 
@@ -74,6 +79,7 @@ class SupervisedStage:
     """
 
     name = "supervised"
+    settled = True
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class SupervisedStage:
         self.device = model.log_scale.device
         self.preprocess = replace(model.backbone.preprocess, image_size=config.pretrain.image_size)
         self.numbers, self.labels = labelled_images(sources)
+        self._orders: dict[int, np.ndarray] = {}  # epoch -> its order
         self.num_steps = math.ceil(config.pretrain.images / config.pretrain.batch)
         width = model.backbone.num_features
         layers: dict[str, nn.Module] = {
@@ -120,14 +127,11 @@ class SupervisedStage:
         warm = max(1, self.num_steps // 20)
         for k, batch in zip(numbers, batches, strict=True):
             set_lr(self.optimizer, schedule(k, self.num_steps, warm))
-            self.model.network.train()
-            loss = self._loss(*(tensor.to(self.device) for tensor in batch))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.network.parameters(), 5.0)
-            self.optimizer.step()
-            self.model.network.eval()
-            yield float(loss.detach())
+            loss = self._backward(*batch)
+            if math.isfinite(loss):
+                self.settled = False
+                self.optimizer.step()
+            yield loss
 
     def batch(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """Batch k: inputs [B, 3, S, S], labels [B], teacher features [B, D] (or empty)."""
@@ -155,12 +159,31 @@ class SupervisedStage:
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         # One epoch's order is asked for by every batch of it: the last two are kept.
-        cache = self.__dict__.setdefault("_orders", {})
-        if epoch not in cache:
+        order = self._orders.get(epoch)
+        if order is None:  # another thread may drop it again: `order` is what this one uses
             rng = np.random.default_rng((self.config.seed, epoch))
-            cache[epoch] = rng.permutation(len(self.numbers))
-            cache.pop(epoch - 2, None)
-        return cache[epoch]
+            order = self._orders[epoch] = rng.permutation(len(self.numbers))
+            self._orders.pop(epoch - 2, None)
+        return order
+
+    def _backward(self, *batch: Tensor) -> float:
+        """The loss, its clipped gradient in `.grad`; the batch statistics move if all is finite."""
+        network = self.model.network
+        statistics = [buffer.clone() for buffer in network.buffers()]
+        mean = math.nan
+        try:
+            network.train()
+            loss = self._loss(*(tensor.to(self.device) for tensor in batch))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            mean = float(loss.detach()) if bool(norm.isfinite()) else math.nan
+        finally:
+            network.eval()
+            if not math.isfinite(mean):  # also when Ctrl-C or a lack of memory cut the step off
+                for buffer, before in zip(network.buffers(), statistics, strict=True):
+                    buffer.copy_(before)
+        return mean
 
     def _loss(self, inputs: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
@@ -180,6 +203,7 @@ class EpisodicStage:
     """Few-shot tasks with the support gradient of lite.py; `tasks_per_step` tasks a step."""
 
     name = "episodes"
+    settled = True
 
     def __init__(
         self,
@@ -209,10 +233,13 @@ class EpisodicStage:
             self.optimizer.zero_grad(set_to_none=True)
             numbers = range(step * per_step, min((step + 1) * per_step, self.config.tasks))
             losses = [self.task_step(k, 1.0 / len(numbers)) for k in numbers]
-            if self.config.clip > 0:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self.optimizer.step()
-            yield float(np.mean(losses))
+            limit = self.config.clip if self.config.clip > 0 else math.inf
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+            mean = float(np.mean(losses)) if bool(norm.isfinite()) else math.nan
+            if math.isfinite(mean):
+                self.settled = False
+                self.optimizer.step()
+            yield mean
 
     def task_step(self, k: int, scale: float) -> float:
         """Add `scale` x the gradient of task k to `.grad`; return its mean query loss."""
@@ -326,8 +353,12 @@ def restore(stage: Stage, model: FewShotModel, tensors: Mapping[str, Tensor]) ->
     model.load_state_dict(part("model"))
     stage.extra.load_state_dict(part("extra"))
     state = stage.optimizer.state_dict()
+    parameters = [p for group in stage.optimizer.param_groups for p in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in part("optimizer").items():
         number, _, slot = name.partition(".")
+        like = parameters[int(number)]
+        if value.shape == like.shape:  # moments lie in memory as their parameter does
+            value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         slots.setdefault(int(number), {})[slot] = value
     stage.optimizer.load_state_dict({**state, "state": slots})

@@ -101,15 +101,19 @@ def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False)
     device = resolve_device(config.device)
     bf16 = use_bf16(config.precision, device)
     folder = RunFolder(Path(config.out))
-    built = backbones.build(config.backbone, config.weights, config.image_size, offline)
-    check_learnable(config, built.network)
     saved = folder.load(config) if resume else None
     if saved is None:
-        folder.start(config)
+        folder.refuse_if_used()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # for random weights
+        built = backbones.build(config.backbone, config.weights, config.image_size, offline)
+    check_learnable(config, built.network)
     model = FewShotModel(built, training_head(config))
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = yield from _prepared(open_data(config, folder.cache), "photos")
+    if saved is None:
+        folder.start(config)
     stages: list[Stage] = []
     if config.pretrain.images:
         taught = yield from _taught(config, data, folder)
@@ -153,7 +157,6 @@ class _Run:
     def events(self) -> Iterator[Event]:
         """Take the remaining steps; the state is saved however this ends."""
         started, seconds = time.monotonic(), self.progress.seconds
-        healthy = True
         try:
             for number in range(self.progress.stage, len(self.stages)):
                 if number != self.progress.stage:
@@ -171,37 +174,44 @@ class _Run:
                 f"--query-batch {max(1, self.config.query_batch // 2)} --resume",
                 code=ExitCode.MACHINE,
             ) from error
-        except _DivergedError:
-            healthy = False
-            raise
         finally:
-            if healthy:
+            if self.stages[self.progress.stage].settled:
                 self._save()
         self.folder.draw_curves()
         yield Finished(str(self.folder.model), self.progress.best, self.progress.seconds)
 
     def _stage_events(self, stage: Stage) -> Iterator[Event]:
-        every = self.config.val_every or max(1, math.ceil(stage.num_steps / 10))
-        saved = clock = time.monotonic()
-        if self.progress.step == 0:
-            yield self._validate(stage, 0)
-            clock = time.monotonic()
+        saved = time.monotonic()
+        if self._validation_due(stage, self.progress.step):
+            yield self._validate(stage, self.progress.step)
+        clock = time.monotonic()
         for loss in stage.steps(self.progress.step):
             step = self.progress.step + 1
-            self.progress = replace(self.progress, step=step)
             if not math.isfinite(loss):
                 raise _DivergedError(stage.name, step, self.config)
+            self.progress = replace(self.progress, step=step)
+            stage.settled = True
             self.folder.record(
                 stage=stage.name, step=step, loss=loss, seconds=round(time.monotonic() - clock, 3)
             )
             yield Stepped(stage.name, self.done(), self.total, loss, time.monotonic() - clock)
-            if step % every == 0 or step == stage.num_steps:
+            if self._validation_due(stage, step):
                 yield self._validate(stage, step)
             if time.monotonic() - saved > SAVE_EVERY:
                 self._save()
                 self.folder.draw_curves()
                 saved = time.monotonic()
             clock = time.monotonic()
+
+    def _validation_due(self, stage: Stage, step: int) -> bool:
+        """Whether this step asks for a validation that a session before has not made."""
+        every = self.config.val_every or max(1, math.ceil(stage.num_steps / 10))
+        if step % every and step != stage.num_steps:
+            return False
+        return not any(
+            row["stage"] == stage.name and int(row["step"]) == step and row.get("val_accuracy")
+            for row in self.folder.rows
+        )
 
     def _save(self) -> None:
         stage = self.stages[self.progress.stage]
@@ -215,10 +225,11 @@ class _Run:
         way, accuracies = validate(self.model, self.data, self.config, self.bf16)
         accuracy, ci95 = mean_and_interval(accuracies)
         better = accuracy > self.progress.best
-        self.folder.record(stage=stage.name, step=step, val_accuracy=accuracy, val_ci95=ci95)
         if better:
-            self.progress = replace(self.progress, best=accuracy)
             self._write_model(f"{stage.name} stage, step {step}", way, accuracy, ci95)
+            self.progress = replace(self.progress, best=accuracy)
+        # Recorded last: a validation that was cut off is made again by a resumed run.
+        self.folder.record(stage=stage.name, step=step, val_accuracy=accuracy, val_ci95=ci95)
         line = f"{stage.name} {step}: {way}-way accuracy {accuracy:.4f} +- {ci95:.4f}"
         self.folder.log(line + (" (best)" if better else ""))
         return Validated(stage.name, step, way, accuracy, ci95, better)

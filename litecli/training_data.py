@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +48,18 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
     """
     resize_side = round(config.image_size / 0.875)  # room for the centre crop of adapt
     workers = config.workers or 2
+    held_out = 0  # sources at the end that are for validation alone
+    if config.val and not config.data:
+        raise LiteError(
+            f"--val {config.val} needs DATA to train on.",
+            "Drawn objects are validated on drawn objects.",
+            f"litecli meta-train DATA --val {config.val}",
+            code=ExitCode.USAGE,
+        )
     if config.data:
-        folders = [*config.data, *([config.val] if config.val else [])]
-        dataset = read_dataset(folders)
+        dataset = read_dataset([*config.data, *([config.val] if config.val else [])])
+        if config.val:
+            held_out = len(read_dataset([config.val]).sources)
         yield from pixels.cache_photos(dataset.paths, resize_side, cache, workers)
     else:
         dataset = _drawn_dataset()
@@ -62,11 +71,11 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
         count = DRAWN_CLASSES * DRAWN_VIEWS
         yield from pixels.cache(draw, count, f"drawn {seed} {side} {count}", cache, workers)
     store = PixelStore(cache)
-    kept = dataset.keep(store.usable)
-    training, validation, warnings = _split(config, kept)
+    training, validation, warnings = _split(config, dataset, store.usable, held_out)
     if not training or not validation:
+        usable = dataset.keep(store.usable).num_classes()
         raise LiteError(
-            f"{kept.num_classes()} usable classes are too few to train and validate on.",
+            f"{usable} usable classes are too few to train and validate on.",
             "Classes are held out of every folder of fifteen classes or more.",
             "--val DATA with other classes",
             code=ExitCode.INPUT,
@@ -78,13 +87,17 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
     yield TrainingData(store, key, tuple(training), tuple(validation), tuple(warnings))
 
 
-def _split(config: TrainConfig, dataset: Dataset) -> tuple[list[Source], list[Source], list[str]]:
-    """Training sources, validation sources, and what is odd about them."""
+def _split(
+    config: TrainConfig, dataset: Dataset, usable: np.ndarray, held_out: int
+) -> tuple[list[Source], list[Source], list[str]]:
+    """Training sources, validation sources (the last `held_out`), and what is odd about them."""
     warnings = []
-    if config.val and config.data:
-        name = Path(config.val).name
-        training = [source for source in dataset.sources if source.name != name]
-        validation = [source for source in dataset.sources if source.name == name]
+    if held_out:
+        first = len(dataset.sources) - held_out
+        training, validation = (
+            list(replace(dataset, sources=part).keep(usable).sources)
+            for part in (dataset.sources[:first], dataset.sources[first:])
+        )
         known = {c for source in training for c in source.classes}
         shared = [c for source in validation for c in source.classes if c in known]
         if shared:
@@ -93,7 +106,8 @@ def _split(config: TrainConfig, dataset: Dataset) -> tuple[list[Source], list[So
                 "its accuracy will flatter"
             )
     else:
-        training, validation = hold_out_classes(dataset.sources, config.val_share, config.seed)
+        sources = dataset.keep(usable).sources
+        training, validation = hold_out_classes(sources, config.val_share, config.seed)
     most = max((len(source.classes) for source in training), default=0)
     if training and config.episodes.way_min > most:
         warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_min}")
