@@ -179,7 +179,7 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
     try:
         config = json.loads((folder / "config.json").read_text())
         architecture = config["architecture"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LiteError(
             f"{folder} is not a timm model folder.",
             "It needs config.json with an architecture, and model.safetensors.",
@@ -225,11 +225,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             "convert it to safetensors on a machine where you trust it",
             code=ExitCode.MISSING,
         ) from error
+    state = loaded if isinstance(loaded, dict) else {}  # anything else fits no network
     for key in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
+        if isinstance(state.get(key), dict):
+            state = state[key]
             break
-    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _describe(

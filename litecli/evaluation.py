@@ -57,12 +57,14 @@ def evaluate(
     model's own. Raises LiteError: too few classes or photos for the task (INPUT).
     """
     dataset = read_dataset([folder])
+    one_source(dataset, folder, way)  # too few classes: say so before any photo is read
     encoder = Encoder(model.folder)
     started = time.perf_counter()
     features, usable = encode_dataset(dataset, encoder, model, progress)
     rate = int(usable.sum()) / max(time.perf_counter() - started, 1e-9)
     kept = dataset.keep(usable)
     source = one_source(kept, folder, way)
+    check_shots(source, folder, shots)
     chosen = head or model.config.head
     accuracies = [
         task_accuracy(features, sample_fixed(source, way, shots, query, seed, k), chosen, lam)
@@ -105,6 +107,17 @@ def one_source(dataset: Dataset, folder: Path, way: int) -> Source:
             code=ExitCode.INPUT,
         )
     return dataset.sources[0]
+
+
+def check_shots(source: Source, folder: Path, shots: int) -> None:
+    """LiteError (INPUT) when no class has a photo to ask about beside its `shots`."""
+    most = max(len(pool) for pool in source.support)
+    if most <= shots:
+        raise LiteError(
+            f"No class in {folder} has more than {shots} photos; a {shots}-shot task needs that.",
+            fix=f"--shots {most - 1}",
+            code=ExitCode.INPUT,
+        )
 
 
 def encode_dataset(

@@ -60,10 +60,10 @@ def draw_subset(
     spreads H over the classes. H >= N is `exact`: ordinary back-propagation.
     """
     num_support = len(labels)
+    if gradient == "exact" or (gradient != "none" and num_back >= num_support):
+        return Subset(torch.arange(num_support), torch.ones(num_support, dtype=torch.float64))
     if gradient == "none" or num_back == 0:
         return Subset(torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.float64))
-    if gradient == "exact" or num_back >= num_support:
-        return Subset(torch.arange(num_support), torch.ones(num_support, dtype=torch.float64))
     if stratified:
         start = float(torch.rand(1, generator=generator, dtype=torch.float64))
         return stratified_subset(labels, num_back, start)

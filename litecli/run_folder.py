@@ -144,10 +144,11 @@ class RunFolder:
             rows = [row for row in self.rows if row["stage"] == stage]
             lossy = [row for row in rows if row.get("loss") not in (None, "")]
             losses = np.array([float(row["loss"]) for row in lossy])
-            width = max(1, len(losses) // 50)
-            smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-            steps = np.array([int(row["step"]) for row in lossy])
-            left.plot(steps[len(steps) - len(smooth) :], smooth, label=stage)
+            if len(losses):
+                width = max(1, len(losses) // 50)
+                smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+                steps = np.array([int(row["step"]) for row in lossy])
+                left.plot(steps[len(steps) - len(smooth) :], smooth, label=stage)
             checked = [row for row in rows if row.get("val_accuracy") not in (None, "")]
             right.errorbar(
                 [int(row["step"]) for row in checked],

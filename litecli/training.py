@@ -112,8 +112,6 @@ def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = yield from _prepared(open_data(config, folder.cache), "photos")
-    if saved is None:
-        folder.start(config)
     stages: list[Stage] = []
     if config.pretrain.images:
         taught = yield from _taught(config, data, folder)
@@ -125,6 +123,9 @@ def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False)
         tensors = {name: torch.from_numpy(value) for name, value in saved[1].items()}
         restore(stages[progress.stage], model, tensors)
     run = _Run(config, folder, model, data, stages, progress, bf16)
+    if saved is None:
+        folder.start(config)
+        run.save()  # from here on there is always a state to resume from
     total = sum(stage.num_steps for stage in stages)
     yield Started(
         data.summary(), device.type, "bf16" if bf16 else "fp32", run.done(), total, data.warnings
@@ -176,7 +177,7 @@ class _Run:
             ) from error
         finally:
             if self.stages[self.progress.stage].settled:
-                self._save()
+                self.save()
         self.folder.draw_curves()
         yield Finished(str(self.folder.model), self.progress.best, self.progress.seconds)
 
@@ -198,7 +199,7 @@ class _Run:
             if self._validation_due(stage, step):
                 yield self._validate(stage, step)
             if time.monotonic() - saved > SAVE_EVERY:
-                self._save()
+                self.save()
                 self.folder.draw_curves()
                 saved = time.monotonic()
             clock = time.monotonic()
@@ -213,7 +214,8 @@ class _Run:
             for row in self.folder.rows
         )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the state of the stage, its optimiser and the model."""
         stage = self.stages[self.progress.stage]
         tensors = {
             name: value.detach().cpu().numpy()

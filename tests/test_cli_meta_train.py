@@ -1,14 +1,13 @@
 """`litecli meta-train`: settings from flags and files, their ranges, and how a run is shown."""
 
 import json
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from litecli.cli import main
-from litecli.cli.train_config import EXAMPLE, check, parse_span, read_toml, with_values
+from litecli.cli.train_config import EXAMPLE, with_values
 from litecli.config import TrainConfig
 
 
@@ -130,99 +129,12 @@ def test_the_file_is_read_and_flags_win(trained) -> None:
     assert (config.pretrain.images, config.seed) == (9, 3)
 
 
-def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
-    from litecli.run_folder import to_toml
-
-    config = with_values(
-        TrainConfig(),
-        {"data": ('a "b"', "c"), "out": "o", "lr": 3e-4, "episodes.way_max": 7, "augment": False},
-    )
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(to_toml(config), encoding="utf-8")
-    assert read_toml(recipe, EXAMPLE) == config
-
-
 def test_resume_reads_the_recipe_of_the_run_folder(trained) -> None:
     Path("o").mkdir()
     Path("o/recipe.toml").write_text('data = ["photos"]\nout = "o"\nlite_h = 8\n')
     assert trained("--out", "o", "--resume", "--tasks", "7")[0] == 0
     assert trained.resume and (trained.config.lite_h, trained.config.tasks) == (8, 7)
     assert trained.config.data == ("photos",)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("tasks = 5\nlite_hh = 16\n", ["my.toml:2", "lite_hh", "Did you mean lite_h?"]),
-        ("[episodes]\nwaymax = 3\n", ["my.toml:2", "episodes.waymax", "episodes.way_max"]),
-        ("tasks = 5\nlr = = 3\n", ["my.toml:2:6"]),
-        ('tasks = "many"\n', ["my.toml:1", "tasks must be a whole number, not 'many'"]),
-        ("tasks = 1.5\n", ["tasks must be a whole number"]),
-        ("augment = 1\n", ["augment must be true or false"]),
-        ("lr = true\n", ["lr must be a number"]),
-        ("backbone = 3\n", ["backbone must be a text in quotes"]),
-        ("data = [1]\n", ["data must be a list of texts"]),
-        ("episodes = 3\n", ["episodes must be a table"]),
-        ("tasks = 0\n", ["--tasks 0 is out of range: 1 or more"]),
-    ],
-)
-def test_bad_files(run, text: str, words: list[str]) -> None:
-    Path("my.toml").write_text(text)
-    code, _, err = run("--config", "my.toml")
-    assert code == 2 and err.startswith("Error: ")
-    assert all(word in err for word in words), err
-
-
-def test_no_such_file(run) -> None:
-    code, _, err = run("--config", "my.toml")
-    assert code == 2 and "Cannot read --config my.toml" in err
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        ("--way 0", "--way 0 is out of range: from 2 to 1000"),
-        ("--way 5-3", "--way 5-3 runs backwards"),
-        ("--way many", "--way many is not a number or a range"),
-        ("--way 5-5000", "--way 5000 is out of range"),
-        ("--support 0", "--support 0 is out of range"),
-        ("--support 9-3", "--support 9-3 runs backwards"),
-        ("--lr -1", "--lr -1 is out of range: above 0"),
-        ("--lr 0", "--lr 0 is out of range"),
-        ("--lr nan", "--lr nan is out of range"),
-        ("--clip nan", "--clip nan is out of range"),
-        ("--lite-h 0", "--lite-h 0 is out of range: 1 or more"),
-        ("--image-size 7", "--image-size 7 is out of range: from 32 to 1024"),
-        ("--tasks 0", "--tasks 0 is out of range"),
-        ("--chunk -1", "--chunk -1 is out of range"),
-        ("--workers 0", "--workers 0 is neither auto nor 1 or more"),
-        ("--learner protonet", "Did you mean protonets?"),
-        ("--gradient lit", "Did you mean lite?"),
-        ("--precision fp16", "--precision takes auto, fp32, bf16"),
-        ("--head x", "--head takes cosine, euclidean, ridge"),
-        ("--tasks many", "--tasks"),
-    ],
-)
-def test_ranges_are_checked_before_anything_loads(run, monkeypatch, flags, words) -> None:
-    monkeypatch.setitem(sys.modules, "litecli.training", None)  # not importable
-    code, out, err = run(*flags.split())
-    assert (code, out) == (2, "") and words in err and err.startswith("Error: ")
-
-
-def test_a_single_number_is_the_way_and_the_most_support() -> None:
-    assert parse_span("5-50", "--way") == (5, 50)
-    assert parse_span("20", "--way") == (20, 20)
-    assert parse_span("500", "--support", single_is_most=True) == (None, 500)
-
-
-def test_more_gradient_photos_than_support_is_fine() -> None:
-    config = with_values(TrainConfig(), {"lite_h": 1000})
-    assert check(config) is config
-
-
-@pytest.mark.parametrize("config", [TrainConfig(), EXAMPLE])
-def test_the_defaults_are_in_range(config: TrainConfig) -> None:
-    assert check(config) is config
 
 
 def test_a_run_is_shown(trained) -> None:
@@ -257,7 +169,10 @@ def test_a_long_run_says_so(trained) -> None:
     assert "This will take about 194 h 0 min.\nCtrl-C saves" in trained("photos")[2]
 
 
-def test_ctrl_c_prints_the_line_that_resumes(run, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("while_showing", [False, True])
+def test_ctrl_c_saves_and_prints_the_line_that_resumes(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_showing: bool
+) -> None:
     from litecli import training
 
     closed = []
@@ -270,6 +185,11 @@ def test_ctrl_c_prints_the_line_that_resumes(run, tmp_path: Path, monkeypatch) -
             closed.append(True)
             (tmp_path / config.out / "last").mkdir(parents=True)
 
+    def show(*_: object) -> None:
+        if while_showing:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("litecli.cli.train_progress._Shown.show", show)
     monkeypatch.setattr(training, "meta_train", stopped)
     code, _, err = run("photos", "--out", "runs/my run")
     assert code == 130 and closed == [True]

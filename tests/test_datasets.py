@@ -72,9 +72,7 @@ def test_several_folders_number_their_photos_through(tmp_path: Path) -> None:
     assert [source.support for source in dataset.sources] == [((0, 1), (2, 3)), ((4, 5), (6, 7))]
 
 
-@pytest.mark.parametrize(
-    ("content", "code"), [(None, ExitCode.USAGE), ("a/1.jpg", ExitCode.INPUT)]
-)
+@pytest.mark.parametrize(("content", "code"), [(None, ExitCode.USAGE), ("a/1.jpg", ExitCode.INPUT)])
 def test_no_folder_and_no_classes_are_refused(
     tmp_path: Path, content: str | None, code: ExitCode
 ) -> None:

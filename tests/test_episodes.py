@@ -1,5 +1,7 @@
 """Episodes: pure functions of (seed, k), never a photo twice, always a photo of every class."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,7 +14,7 @@ from litecli.episodes import Episode, Source, hold_out_classes, sample_episode, 
 def source(sizes: list[int], name: str = "things", queries: list[int] | None = None) -> Source:
     """A source of classes with so many photos, numbered through; `queries`: a pool of their own."""
     ends = np.cumsum([0, *sizes, *(queries or [])]).tolist()
-    pools = tuple(tuple(range(a, b)) for a, b in zip(ends, ends[1:], strict=False))
+    pools = tuple(tuple(range(a, b)) for a, b in pairwise(ends))
     names = tuple(f"{name} {c}" for c in range(len(sizes)))
     return Source(name, names, pools[: len(sizes)], pools[len(sizes) :] if queries else None)
 

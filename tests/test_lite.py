@@ -148,7 +148,9 @@ def test_stratified_takes_every_class_when_it_can() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-@pytest.mark.parametrize("gradient, num_back", [("exact", 2), ("lite", NUM_SUPPORT), ("lite", 99)])
+@pytest.mark.parametrize(
+    "gradient, num_back", [("exact", 0), ("exact", 2), ("lite", NUM_SUPPORT), ("lite", 99)]
+)
 def test_exact_and_large_h_are_ordinary_back_propagation(
     head: str, gradient: str, num_back: int
 ) -> None:
@@ -158,9 +160,10 @@ def test_exact_and_large_h_are_ordinary_back_propagation(
     assert_equal(learner.gradients(), full_gradients(learner, task), 1e-10)
 
 
-def test_no_gradient_is_the_query_path_alone() -> None:
+@pytest.mark.parametrize("num_back", [4, NUM_SUPPORT])
+def test_no_gradient_is_the_query_path_alone(num_back: int) -> None:
     learner, task = TinyLearner("euclidean"), make_task()
-    subset = lite.draw_subset("none", task.support_labels, 4, torch.Generator(), False)
+    subset = lite.draw_subset("none", task.support_labels, num_back, torch.Generator(), False)
     learner.backward(task, subset)
     found = learner.gradients()
     with torch.no_grad():

@@ -196,7 +196,8 @@ def forecast_text(learned: "Adaptation") -> str:
     text = f"On new photos of these, expect {span} of 10 right."
     taken = learned.false_accepts.get("withheld_objects")
     if taken is not None:
-        text += f" Of things much like them, {rough_share(1 - taken)} will be called unknown."
+        share = rough_share(1 - taken)
+        text += f" Of things as unlike them as they are to each other, {share} will be unknown."
     return text
 
 

@@ -112,7 +112,8 @@ def count_right(answers: "Sequence[Prediction]", labels: Sequence[str]) -> Score
         wrong = ", ".join(sorted(set(said) - {wanted}))
         kind = "learned" if learned else "not learned"
         rows.append((thing, kind, f"{good}/{len(said)}", wrong))
-    return Score(*sums[True], *sums[False], rows)
+    (right, total), (refused, strangers) = sums[True], sums[False]
+    return Score(right, total, refused, strangers, rows)
 
 
 def empty_folder(folder: Path | None) -> Path:

@@ -61,6 +61,10 @@ def evaluate(
     head: Annotated[
         str | None, typer.Option(help="auto, cosine, euclidean or ridge; else the model's own.")
     ] = None,
+    ridge_lambda: Annotated[
+        float | None,
+        typer.Option(min=1e-6, help="Ridge's penalty; else chosen per task by leave-one-out."),
+    ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Append the result to this CSV file.")
     ] = None,
@@ -86,6 +90,7 @@ def evaluate(
         tasks=tasks,
         seed=seed,
         head=head,
+        lam=ridge_lambda,
         progress=common.out.progress("Photos"),
     )
     show(common.out, result, found.name, csv_file)

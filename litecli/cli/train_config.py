@@ -9,7 +9,6 @@ The keys of the file are the fields of `config.TrainConfig`, its inner configs a
 """
 
 import difflib
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -195,7 +194,7 @@ def check(config: TrainConfig) -> TrainConfig:
         if not least <= value <= most:
             span = f"{least} or more" if most == LARGEST else f"from {least} to {most}"
             raise LiteError(f"{flag} {value} is out of range: {span}.", code=ExitCode.USAGE)
-    if not (math.isfinite(config.lr) and 0 < config.lr <= MOST_LR):
+    if not 0 < config.lr <= MOST_LR:
         raise LiteError(
             f"--lr {config.lr:g} is out of range: above 0, at most {MOST_LR:g}.",
             code=ExitCode.USAGE,

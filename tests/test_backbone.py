@@ -1,0 +1,263 @@
+"""Networks by timm's names; weights from files that are checked and never run."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from litecli import backbone
+from litecli.errors import ExitCode, LiteError
+
+NAME, SIDE = "test_byobnet", 32
+
+
+def network(seed: int = 0, name: str = NAME, num_classes: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return timm.create_model(name, num_classes=num_classes).eval()
+
+
+def refusal(*args: object, **options: object) -> LiteError:
+    with pytest.raises(LiteError) as caught:
+        backbone.build(*args, **options)  # type: ignore[arg-type]
+    return caught.value
+
+
+def equal(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_random_weights_are_described_without_a_classifier() -> None:
+    built = backbone.build(NAME, "none", SIDE)
+    assert (built.architecture, built.preprocess.image_size) == (NAME, SIDE)
+    assert built.network(torch.zeros(2, 3, SIDE, SIDE)).shape == (2, built.num_features)
+    assert not built.network.training
+    assert backbone.count_macs(built.network, 64) > 3 * backbone.count_macs(built.network, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "hint"),
+    [
+        ("resnet51", "no network resnet51", "resnet50"),
+        ("mobilenetv3_small_50", "no network", "mobilenetv3_small_050"),
+        ("resnet18.no_such_tag", "no weights no_such_tag", "a1_in1k"),
+        ("timm/resnet18.a1_in1k", "hub name", "--backbone hf-hub:timm/resnet18.a1_in1k"),
+    ],
+)
+def test_a_wrong_name_is_refused_with_a_right_one(name: str, wanted: str, hint: str) -> None:
+    error = refusal(name, "none")
+    assert error.code == ExitCode.USAGE
+    assert wanted in error.what and hint in error.why + error.fix
+
+
+def test_offline_is_an_answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*args: object, **options: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(timm, "create_model", never)
+    error = refusal("resnet18.a1_in1k", "auto", offline=True)
+    assert error.code == ExitCode.NETWORK
+    assert "--weights FILE" in error.fix and "resnet18.a1_in1k" in error.what
+
+
+def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    # What HF_HUB_OFFLINE=1 does, had it been set before the hub's client was imported.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    error = refusal("resnet10t.c3_in1k", "auto")
+    assert error.code == ExitCode.NETWORK
+    assert "resnet10t.c3_in1k" in error.what and "--weights FILE" in error.fix
+
+
+@pytest.mark.parametrize("reason", [ConnectionError("no route"), ValueError("odd answer")])
+def test_what_the_hub_raises_is_a_network_error(
+    reason: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise reason
+
+    monkeypatch.setattr(timm, "create_model", fails)
+    assert refusal("resnet18", "auto").code == ExitCode.NETWORK
+
+
+@pytest.mark.parametrize("name", [NAME, "test_mambaout"])
+def test_a_network_without_pretrained_weights_says_so(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise RuntimeError(f"No pretrained weights exist for {name}.")
+
+    monkeypatch.setattr(timm, "create_model", fails)
+    error = refusal(name, "auto")
+    assert error.code == ExitCode.USAGE and "--weights none" in error.fix
+
+
+def save_safetensors(state: dict[str, Tensor], path: Path) -> Path:
+    save_file({name: value.contiguous() for name, value in state.items()}, path)
+    return path
+
+
+def save_checkpoint(state: dict[str, Tensor], path: Path) -> Path:
+    torch.save({"state_dict": state, "epoch": 3}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "save"), [(".safetensors", save_safetensors), (".pth", save_checkpoint)]
+)
+@pytest.mark.parametrize("counters", [True, False])
+def test_weights_come_from_a_file_classifier_left_out(
+    tmp_path: Path, suffix: str, save, counters: bool
+) -> None:
+    full = network(5, num_classes=7)
+    state = full.state_dict()
+    assert any(name.endswith("num_batches_tracked") for name in state)
+    if not counters:
+        state = backbone.counted_out(state)
+    path = save(state, tmp_path / f"weights{suffix}")
+    built = backbone.build(NAME, str(path), SIDE)
+    own = built.network.state_dict()
+    assert any("fc" in name for name in set(state) - set(own))
+    assert all(torch.equal(own[n], full.state_dict()[n]) for n in backbone.counted_out(own))
+    assert "weights" in built.origin and str(tmp_path) not in built.origin
+
+
+class _Evil:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return Path.touch, (self.target,)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+    mark = tmp_path / "was run"
+    for name, write in (
+        ("torch.pth", lambda path: torch.save({"state_dict": _Evil(mark)}, path)),
+        ("plain.pkl", lambda path: path.write_bytes(pickle.dumps(_Evil(mark)))),
+    ):
+        write(tmp_path / name)
+        error = refusal(NAME, str(tmp_path / name), SIDE)
+        assert error.code == ExitCode.MISSING
+        assert "never runs" in error.why
+        assert not mark.exists()
+    pickle.loads((tmp_path / "plain.pkl").read_bytes())
+    assert mark.exists()  # the trap itself works
+
+
+@pytest.mark.parametrize("content", [b"", b"not a file of tensors"])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_damaged_weights_are_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(content)
+    assert refusal(NAME, str(path), SIDE).code == ExitCode.MISSING
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"model": {}, "epoch": 1}])
+def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    assert refusal(NAME, str(tmp_path / "w.pth"), SIDE).code == ExitCode.MISSING
+
+
+def test_weights_of_another_network_are_refused_by_tensor(tmp_path: Path) -> None:
+    path = save_safetensors(network(name="test_resnet").state_dict(), tmp_path / "w.safetensors")
+    error = refusal(NAME, str(path), SIDE)
+    assert error.code == ExitCode.MISSING and "another network" in error.what
+    assert "stem" in error.why
+    state = network().state_dict()
+    name = next(iter(state))
+    state[name] = torch.zeros(1, 2, 3)
+    path = save_safetensors(state, tmp_path / "odd.safetensors")
+    error = refusal(NAME, str(path), SIDE)
+    assert "1 of " in error.what and name in error.why
+
+
+def test_no_such_file_is_wrong_usage(tmp_path: Path) -> None:
+    assert refusal(NAME, str(tmp_path / "none.pth")).code == ExitCode.USAGE
+
+
+def write_timm_folder(folder: Path, state: dict[str, Tensor], **config: object) -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_safetensors(state, folder / "model.safetensors")
+    return folder
+
+
+def test_a_timm_folder_keeps_its_arguments_and_preprocessing(tmp_path: Path) -> None:
+    arguments = {"act_layer": "silu"}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        original = timm.create_model(NAME, num_classes=0, **arguments).eval()
+    cfg = {
+        "input_size": [3, 48, 48],
+        "mean": [0.5, 0.4, 0.3],
+        "std": [0.2, 0.3, 0.1],
+        "crop_pct": 0.9,
+        "interpolation": "bilinear",
+        "license": "mit",
+    }
+    folder = write_timm_folder(
+        tmp_path / "mine",
+        original.state_dict(),
+        architecture=NAME,
+        model_args=arguments,
+        pretrained_cfg=cfg,
+    )
+    built = backbone.build("resnet50", str(folder))  # the folder says what it is
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(built.network(images), original(images))
+        assert not torch.allclose(network(3)(images), original(images))
+        again = backbone.rebuild(built.architecture, built.architecture_args).eval()
+        again.load_state_dict(built.network.state_dict())
+        torch.testing.assert_close(again(images), original(images))
+    assert built.preprocess.image_size == 48 and built.preprocess.crop_pct == 0.9
+    assert built.preprocess.mean == (0.5, 0.4, 0.3) and built.preprocess.std == (0.2, 0.3, 0.1)
+    assert (built.preprocess.interpolation, built.licence) == ("bilinear", "mit")
+    assert backbone.build(NAME, str(folder), 32).preprocess.image_size == 32
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
+def test_a_folder_that_is_no_timm_folder_is_refused(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "config.json").write_text(content)
+    error = refusal(NAME, str(tmp_path))
+    assert error.code == ExitCode.MISSING and "config.json" in error.why
+
+
+def test_a_network_of_fixed_size_is_made_for_the_size_asked_for() -> None:
+    built = backbone.build("test_vit", "none", 64)
+    assert built.preprocess.image_size == 64
+    again = backbone.rebuild(built.architecture, built.architecture_args)
+    again.load_state_dict(built.network.state_dict())
+    assert again(torch.zeros(1, 3, 64, 64)).shape == (1, built.num_features)
+
+
+def test_weights_for_another_size_are_refused_in_plain_words(tmp_path: Path) -> None:
+    folder = write_timm_folder(
+        tmp_path / "vit",
+        network(name="test_vit").state_dict(),
+        architecture="test_vit",
+        model_args={"dynamic_img_size": False},
+    )
+    error = refusal("test_vit", str(folder), 64)
+    assert error.code == ExitCode.USAGE and "64 px" in error.what and "160" in error.fix
+
+
+def test_an_architecture_this_timm_does_not_know_is_refused() -> None:
+    with pytest.raises(LiteError, match="network_of_tomorrow") as caught:
+        backbone.rebuild("network_of_tomorrow", {})
+    assert caught.value.code == ExitCode.MISSING
+
+
+def test_batch_norm_is_found_by_its_type() -> None:
+    assert len(backbone.batch_norm_layers(network())) > 5
+    assert not backbone.batch_norm_layers(network(name="test_convnext"))
+    assert not backbone.batch_norm_layers(network(name="test_vit"))
