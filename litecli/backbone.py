@@ -15,12 +15,13 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants as hub_settings
 from timm.data.config import resolve_data_config
-from torch import Tensor, nn
+from torch import nn
 
-from litecli import storage
 from litecli.config import Preprocess
 from litecli.errors import ExitCode, LiteError
+from litecli.weights import hub_answers, load_into
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,15 @@ def build(
         network = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
         origin = "random initialisation"
         if weights != "none":
-            _load_file(network, path)
+            load_into(network, path)
             origin = f"file {path.name}"
     return _describe(network, name, arguments, image_size, origin)
+
+
+def licence_of(name: str) -> str:
+    """The licence of a timm network's pretrained weights as timm states it, or "unknown"."""
+    cfg = None if name.startswith("hf-hub:") else timm.get_pretrained_cfg(name)
+    return (cfg.license if cfg is not None else None) or "unknown"
 
 
 def rebuild(architecture: str, architecture_args: Mapping[str, Any]) -> nn.Module:
@@ -123,11 +130,6 @@ def count_macs(network: nn.Module, image_size: int) -> int:
     return counter.get_total_flops() // 2
 
 
-def counted_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict without batch norm's step counters: files leave them out, nothing needs them."""
-    return {n: value for n, value in state.items() if not n.endswith("num_batches_tracked")}
-
-
 def _size_arguments(pretrained_cfg: Any, image_size: int | None) -> dict[str, Any]:
     """What timm needs to be told of the image size: only networks of a fixed size need it."""
     fixed = getattr(pretrained_cfg, "fixed_input_size", False)
@@ -137,12 +139,12 @@ def _size_arguments(pretrained_cfg: Any, image_size: int | None) -> dict[str, An
 
 
 def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Module:
-    if offline:
-        raise _network_error(name, "--offline was given")
     hub_log = logging.getLogger("timm")
-    level = hub_log.level
+    level, before = hub_log.level, hub_settings.HF_HUB_OFFLINE
     try:
         hub_log.setLevel(logging.ERROR)
+        # Without an answer the hub's client would try again for a minute; a cached file needs none.
+        hub_settings.HF_HUB_OFFLINE = before or offline or not hub_answers()
         return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
     except RuntimeError as error:  # timm: no pretrained weights exist for this network
         if "pretrained" not in str(error).lower():
@@ -154,21 +156,27 @@ def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Modu
         ) from error
     except (OSError, ValueError) as error:
         raise _network_error(name, str(error)) from error
-    except (
-        Exception
-    ) as error:  # the hub's client has error classes of its own, all about reaching it
+    except Exception as error:  # the hub's client has error classes of its own
         if type(error).__module__.split(".")[0] not in ("huggingface_hub", "httpx", "requests"):
             raise
         raise _network_error(name, str(error)) from error
     finally:
         hub_log.setLevel(level)
+        hub_settings.HF_HUB_OFFLINE = before
 
 
 def _network_error(name: str, reason: str) -> LiteError:
+    """What could not be had, how large it is, and the way without a network."""
+    size = 0.0
+    if not name.startswith("hf-hub:"):
+        network = timm.create_model(name, pretrained=False, num_classes=0)
+        size = sum(parameter.numel() for parameter in network.parameters()) * 4 / 1e6
+    about = f", about {size:.0f} MB," if size else ""
     first_line = reason.strip().splitlines()[0][:100] if reason.strip() else "no answer"
     return LiteError(
-        f"Could not download the weights of {name} ({first_line}).",
-        "On a machine with a network, save model.safetensors of that network from its hub page.",
+        f"Could not download the weights of {name}: no network, or it was refused.",
+        f"On another machine, save its model.safetensors{about} from "
+        f"{hub_settings.ENDPOINT}/timm/{name.rpartition('/')[2]} ({first_line}).",
         f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
         code=ExitCode.NETWORK,
     )
@@ -188,49 +196,10 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
     check_name(architecture)
     arguments = dict(config.get("model_args") or {})
     network = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
-    _load_file(network, folder / "model.safetensors")
+    load_into(network, folder / "model.safetensors")
     cfg = dict(config.get("pretrained_cfg") or {})
     origin = f"timm folder {folder.name}"
     return _describe(network, architecture, arguments, image_size, origin, cfg)
-
-
-def _load_file(network: nn.Module, path: Path) -> None:
-    """Load weights, classifier rows ignored; refuse pickled code and other architectures."""
-    state = read_weights(path)
-    wanted = counted_out(network.state_dict())
-    missing = [name for name in wanted if name not in state]
-    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
-    if missing or odd:
-        names = ", ".join((odd + missing)[:3])
-        raise LiteError(
-            f"{path.name} holds weights of another network: {len(missing) + len(odd)} of "
-            f"{len(wanted)} tensors do not fit.",
-            f"The first are {names}.",
-            code=ExitCode.MISSING,
-        )
-    network.load_state_dict({name: state[name] for name in wanted}, strict=False)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dict from safetensors or a `weights_only` torch file; LiteError MISSING otherwise."""
-    if path.suffix == ".safetensors":
-        tensors, _ = storage.read_tensors(path)
-        return {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling refuses in many ways; the user's answer is one
-        raise LiteError(
-            f"{path} cannot be loaded as plain weights.",
-            "It is damaged or contains code, which litecli never runs.",
-            "convert it to safetensors on a machine where you trust it",
-            code=ExitCode.MISSING,
-        ) from error
-    state = loaded if isinstance(loaded, dict) else {}  # anything else fits no network
-    for key in ("state_dict_ema", "state_dict", "model"):
-        if isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def _describe(

@@ -92,10 +92,10 @@ def evaluate(
 
 def one_source(dataset: Dataset, folder: Path, way: int) -> Source:
     """The folder's classes, or LiteError (INPUT) when there are fewer than `way`."""
-    found = dataset.num_classes()
-    if len(dataset.sources) > 1:
+    found, people = dataset.num_classes(), len(dataset.sources)
+    if people > 1:
         raise LiteError(
-            f"{folder} holds the objects of {len(dataset.sources)} people, not one collection.",
+            f"{folder} holds the objects of {people} people, not one collection.",
             "Tasks are drawn from one folder of class folders.",
             f"litecli evaluate {folder / dataset.sources[0].name}",
             code=ExitCode.INPUT,

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from litecli import backbone as backbones
 from litecli import graph, storage
+from litecli import weights as weight_files
 from litecli.backbone import Backbone
-from litecli.config import ModelConfig
+from litecli.config import NAMED_NETWORKS, OPEN_LICENCES, ModelConfig
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.heads import HEADS
@@ -78,7 +79,7 @@ def write_model(
     proto = graph.export(network, config.preprocess.image_size)
     tensors = {
         graph.PREFIX + name: value.numpy()
-        for name, value in backbones.counted_out(network.state_dict()).items()
+        for name, value in weight_files.counted_out(network.state_dict()).items()
     }
     shared = graph.shared_tensors(proto)
     tensors |= {name: value for name, value in shared.items() if name not in tensors}
@@ -120,7 +121,7 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
     tensors, _ = storage.read_tensors(folder / graph.WEIGHTS_FILE)
     state = network.state_dict()
     try:
-        for name in backbones.counted_out(state):
+        for name in weight_files.counted_out(state):
             state[name] = torch.from_numpy(tensors[graph.PREFIX + name].copy())
         network.load_state_dict(state)
     except (KeyError, RuntimeError) as error:
@@ -167,16 +168,36 @@ def fetch(
     head: str = "auto",
     image_size: int | None = None,
     offline: bool = False,
+    accept_licence: bool = False,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    Raises LiteError as `backbone.build` does.
+    `name` is a timm name or a key of config.NAMED_NETWORKS. Raises LiteError as `backbone.build`
+    does, and USAGE before any download when the weights' licence has to be accepted.
     """
+    if name in NAMED_NETWORKS:
+        name, own_size = NAMED_NETWORKS[name]
+        image_size = image_size or own_size
+    if weights == "auto":
+        _check_licence(name, accept_licence)
     described = backbones.build(name, weights, image_size, offline)
     model = FewShotModel(described, "cosine" if head == "auto" else head)
     config = model_config(folder.name, model, "protonets", head)
     write_model(model, config, folder, {"README.md": _fetched_card(config)})
     return config
+
+
+def _check_licence(name: str, accepted: bool) -> None:
+    if not name.startswith("hf-hub:"):
+        backbones.check_name(name)
+    licence = backbones.licence_of(name)
+    if licence not in OPEN_LICENCES and not accepted:
+        raise LiteError(
+            f"The weights of {name} have a licence of their own: {licence}.",
+            f"Read it on their page: https://huggingface.co/timm/{name}",
+            "the same command with --accept-license",
+            code=ExitCode.USAGE,
+        )
 
 
 def _fetched_card(config: ModelConfig) -> str:

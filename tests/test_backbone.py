@@ -2,15 +2,18 @@
 
 import json
 import pickle
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants as hub_settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from litecli import backbone
+from litecli import backbone, weights
 from litecli.errors import ExitCode, LiteError
 
 NAME, SIDE = "test_byobnet", 32
@@ -56,14 +59,31 @@ def test_a_wrong_name_is_refused_with_a_right_one(name: str, wanted: str, hint: 
     assert wanted in error.what and hint in error.why + error.fix
 
 
-def test_offline_is_an_answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def never(*args: object, **options: object) -> None:
-        raise AssertionError("the network was asked")
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_the_hub_only_the_cache_is_asked(
+    offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers() -> bool:
+        assert not offline, "--offline, and the network was asked"
+        return False
 
-    monkeypatch.setattr(timm, "create_model", never)
-    error = refusal("resnet18.a1_in1k", "auto", offline=True)
+    monkeypatch.setattr(backbone, "hub_answers", answers)
+    before = hub_settings.HF_HUB_OFFLINE
+    error = refusal("resnet18.a1_in1k", "auto", offline=offline)
     assert error.code == ExitCode.NETWORK
     assert "--weights FILE" in error.fix and "resnet18.a1_in1k" in error.what
+    assert "about 4" in error.why and "MB" in error.why  # resnet18 is 45 MB with its classifier
+    assert before == hub_settings.HF_HUB_OFFLINE
+
+
+def test_the_hub_answers_only_where_something_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(hub_settings, "ENDPOINT", address)
+        assert weights.hub_answers()
+    assert not weights.hub_answers()
 
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +100,17 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
 def test_what_the_hub_raises_is_a_network_error(
     reason: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*args: object, **options: object) -> None:
-        raise reason
+    create = timm.create_model
 
+    def fails(name: str, pretrained: bool = False, **options: Any) -> nn.Module:
+        if pretrained:
+            raise reason
+        return create(name, pretrained=False, **options)
+
+    monkeypatch.setattr(backbone, "hub_answers", lambda: True)
     monkeypatch.setattr(timm, "create_model", fails)
-    assert refusal("resnet18", "auto").code == ExitCode.NETWORK
+    error = refusal("resnet18", "auto")
+    assert error.code == ExitCode.NETWORK and str(reason) in error.why
 
 
 @pytest.mark.parametrize("name", [NAME, "test_mambaout"])
@@ -120,12 +146,12 @@ def test_weights_come_from_a_file_classifier_left_out(
     state = full.state_dict()
     assert any(name.endswith("num_batches_tracked") for name in state)
     if not counters:
-        state = backbone.counted_out(state)
+        state = weights.counted_out(state)
     path = save(state, tmp_path / f"weights{suffix}")
     built = backbone.build(NAME, str(path), SIDE)
     own = built.network.state_dict()
     assert any("fc" in name for name in set(state) - set(own))
-    assert all(torch.equal(own[n], full.state_dict()[n]) for n in backbone.counted_out(own))
+    assert all(torch.equal(own[n], full.state_dict()[n]) for n in weights.counted_out(own))
     assert "weights" in built.origin and str(tmp_path) not in built.origin
 
 
@@ -191,7 +217,7 @@ def write_timm_folder(folder: Path, state: dict[str, Tensor], **config: object) 
 
 
 def test_a_timm_folder_keeps_its_arguments_and_preprocessing(tmp_path: Path) -> None:
-    arguments = {"act_layer": "silu"}
+    arguments: dict[str, Any] = {"act_layer": "silu"}
     with torch.random.fork_rng():
         torch.manual_seed(3)
         original = timm.create_model(NAME, num_classes=0, **arguments).eval()
@@ -233,7 +259,7 @@ def test_a_folder_that_is_no_timm_folder_is_refused(tmp_path: Path, content: str
 
 
 def test_a_network_of_fixed_size_is_made_for_the_size_asked_for() -> None:
-    built = backbone.build("test_vit", "none", 64)
+    built = backbone.build("vit_tiny_patch16_224", "none", 64)
     assert built.preprocess.image_size == 64
     again = backbone.rebuild(built.architecture, built.architecture_args)
     again.load_state_dict(built.network.state_dict())

@@ -193,5 +193,5 @@ def test_numbers_as_a_person_says_them() -> None:
     assert counted(1, "photo") == "1 photo" and counted(1200, "photo") == "1,200 photos"
     assert percent(0.9999) == "99 %" and percent(1.0) == "100 %" and percent(0.414) == "41 %"
     assert duration(3.24) == "3.2 s" and duration(75) == "75 s" and duration(7800) == "2 h 10 min"
-    assert duration(600) == "10 min"
+    assert duration(600) == "10 min" and duration(0.022) == "22 ms"
     assert size(412_300) == "412 kB" and size(3_200_000) == "3.2 MB" and size(7) == "1 kB"

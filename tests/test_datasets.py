@@ -170,12 +170,15 @@ def test_a_cache_that_is_not_whole_is_made_anew(
     assert [int(store[n].max()) for n in range(100)] == list(range(100))
 
 
-def test_a_cache_that_was_replaced_half_way_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+def test_a_cache_whose_replacing_was_cut_off_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     old = [save(tmp_path / "old" / f"{n}.png", 1) for n in range(100)]
     new = [save(tmp_path / "new" / f"{n}.png", 2) for n in range(100)]
     exhaust(cache_photos(old, 8, folder, 1))
-    cut_off(folder, new)
+    steps = cache_photos(new, 8, folder, 1)
+    while next(steps) != (100, 100):
+        pass
+    steps.close()  # type: ignore[attr-defined]  # all is written but the index
     exhaust(cache_photos(old, 8, folder, 1))
     store = PixelStore(folder)
     assert {int(store[n].max()) for n in range(100)} == {1}

@@ -70,7 +70,20 @@ def test_any_collection_gives_sound_episodes(
     check_sound(where, episode)
     assert len(episode.support) <= most
     assert min(way[0], len(sizes), most) <= episode.way <= way[1]
-    assert np.bincount(episode.query_labels).max() <= query
+    assert len(set(np.bincount(episode.query_labels))) == 1
+    assert len(episode.query) <= query * episode.way
+
+
+def test_a_class_keeps_its_query_photos_however_much_support_is_wanted() -> None:
+    where = source([4, 4, 4, 4, 30])
+    config = EpisodeConfig(way_min=5, way_max=5, query=2)
+    most = 0
+    for k in range(300):
+        episode = sample_episode([where], config, 0, k)
+        check_sound(where, episode)
+        assert np.bincount(episode.query_labels).tolist() == [2] * 5
+        most = max(most, int(np.bincount(episode.support_labels)[0]))
+    assert most == 2  # the limit was met
 
 
 def test_way_and_shots_vary_and_keep_to_their_bounds() -> None:

@@ -15,14 +15,14 @@ PACKAGE = Path(litecli.__file__).parent
 LAYERS = (
     "errors config",
     "labelled walk drawn_shapes drawn_backgrounds episodes profile augment lite storage encoder",
-    "decoding folders drawn ridge photo_counts datasets data_folder backbone graph run_folder",
-    "images heads model_library profile_library",
+    "decoding folders drawn ridge photo_counts datasets data_folder weights graph run_folder",
+    "backbone images heads model_library profile_library",
     "library confidence pixels",
     "selfcheck training_data teacher",
     "support",
     "personalize",
     "model evaluation",
-    "stages",
+    "stages planning",
     "training",
     "cli",
 )
@@ -30,8 +30,8 @@ ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 
 # Everything else runs without torch: adapt, classify, profiles and help start in a moment.
 TORCH_SIDE = {
-    *("augment", "lite", "backbone", "graph", "teacher", "model", "evaluation", "stages"),
-    "training",
+    *("augment", "lite", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
+    *("stages", "planning", "training"),
 }
 TORCH = {"torch", "torchvision", "timm"}
 HOMES = {

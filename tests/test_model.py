@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from litecli import backbone, graph, storage
+from litecli import backbone, graph, storage, weights
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel, check_graph, fetch, load_model, model_config, write_model
@@ -153,7 +153,7 @@ def test_what_is_loaded_is_what_was_written(written: Written) -> None:
     loaded = load_model(written.folder, written.opened.config)
     before, after = written.model.state_dict(), loaded.state_dict()
     assert set(before) == set(after)
-    for name in backbone.counted_out(before):
+    for name in weights.counted_out(before):
         assert torch.equal(before[name], after[name]), name
     assert loaded.log_scale.item() == 1.25 and loaded.log_scale.requires_grad
     header = storage.read_metadata(written.folder / "model.safetensors")["litecli"]
@@ -162,19 +162,17 @@ def test_what_is_loaded_is_what_was_written(written: Written) -> None:
 
 def test_film_values_are_new_weights_of_a_norm_layer(written: Written) -> None:
     network = written.model.network
-    modules = {
-        name: module
+    own = {name: value.detach().numpy() for name, value in network.named_parameters()}
+    norms = [
+        name
         for name, module in network.named_modules()
-        if "Norm" in type(module).__name__ and getattr(module, "bias", None) is not None
-    }
-    name, norm = list(modules.items())[len(modules) // 2]
+        if "Norm" in type(module).__name__ and f"{name}.bias" in own
+    ]
+    norm = norms[len(norms) // 2]
+    weight, bias = own[f"{norm}.weight"], own[f"{norm}.bias"]
     rng = np.random.default_rng(4)
-    count = len(norm.bias)
-    gamma, beta = rng.uniform(0.5, 1.5, (2, count)).astype(np.float32)
-    values = {
-        f"{name}.weight": gamma * norm.weight.detach().numpy(),
-        f"{name}.bias": gamma * norm.bias.detach().numpy() + beta,
-    }
+    gamma, beta = rng.uniform(0.5, 1.5, (2, len(bias))).astype(np.float32)
+    values = {f"{norm}.weight": gamma * weight, f"{norm}.bias": gamma * bias + beta}
     images = written.images(2)
     film = {f"backbone.{key}": value for key, value in values.items()}
     found = Encoder(written.folder, film=film).encode(images)

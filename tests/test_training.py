@@ -23,7 +23,7 @@ from litecli.augment import View
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.encoder import Encoder
-from litecli.episodes import Source
+from litecli.episodes import Source, sample_episode
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
 from litecli.model_library import Model, open_model
@@ -579,7 +579,27 @@ def test_the_teacher_sees_the_students_crops_once(
         prepare(seed=6)
 
 
-# One step of episodes
+# One step
+
+
+def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
+    config: TrainConfig,
+) -> None:
+    data = opened(config)
+    model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    stage = stages.SupervisedStage(model, config, data.squares, data.training, None, False)
+    batches = [stage.batch(k) for k in range(6)]  # two epochs of 24 photos
+    for k in (5, 0, 3):
+        inputs, labels, _ = stage.batch(k)
+        assert torch.equal(inputs, batches[k][0]) and torch.equal(labels, batches[k][1])
+    for epoch in (batches[:3], batches[3:]):
+        counts = torch.bincount(torch.cat([labels for _, labels, _ in epoch]))
+        assert counts.tolist() == [6, 6, 6, 6]
+    # One photo alone: the same in each epoch but for its view.
+    one = [Source("one", ("a",), ((7,),))]
+    alone = stages.SupervisedStage(model, config, data.squares, one, None, False)
+    views = torch.cat([alone.batch(k)[0][:1] for k in range(3)])
+    assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
 
 
 def stage_of(head: str, gradient: str, chunk: int = 40, **changes: Any) -> EpisodicStage:
@@ -638,6 +658,17 @@ def test_exact_gradients_in_chunks_are_ordinary_back_propagation(head: str, augm
             torch.testing.assert_close(exact[name], full[name], rtol=1e-3, atol=1e-4 * scale + 1e-9)
     lite = gradients(stage_of(head, "lite", augment=augment))
     assert any(not torch.allclose(lite[n], full[n], rtol=1e-2) for n in full)
+
+
+def test_an_episode_has_its_own_views_and_they_stay_the_same_in_both_passes() -> None:
+    for augment in (True, False):
+        stage = stage_of("cosine", "lite", augment=augment)
+        episode = sample_episode(stage.sources, stage.config.episodes, 0, 3)
+        images = stage.task(episode, 3).support_images
+        chosen = torch.tensor([2, 0])
+        assert torch.equal(images[chosen], images[torch.arange(3)][chosen])
+        another = stage.task(episode, 4).support_images
+        assert torch.equal(images[chosen], another[chosen]) != augment
 
 
 def test_statistics_and_random_numbers_stay_as_they_are_in_episodes() -> None:

@@ -21,7 +21,7 @@ NameOrCurrent = Annotated[
 
 EXAMPLES = (
     "litecli models",
-    "litecli models fetch mobilenetv3_small_100",
+    "litecli models fetch small",
     "litecli models add runs/protonets-mobilenetv4_conv_small/model --name mine",
     "litecli models use mine",
 )
@@ -102,6 +102,12 @@ def add(
     common: Common,
     folder: Annotated[Path, typer.Argument(help="A model folder, such as runs/NAME/model.")],
     name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")
+    ] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept the weights' own licence.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace your own model of that name.")
     ] = False,
@@ -115,12 +121,21 @@ def add(
 
 def fetch(
     common: Common,
-    network: Annotated[str, typer.Argument(help="A timm name, or hf-hub: and a repository.")],
+    network: Annotated[
+        str,
+        typer.Argument(help="small, balanced, strong, dinov3; a timm name; or hf-hub:NAME."),
+    ],
     weights: Annotated[
         str, typer.Option(help="auto, or a local FILE or timm model DIR.", metavar="WHICH")
     ] = "auto",
     head: Annotated[str, typer.Option(help="auto, cosine, euclidean or ridge.")] = "auto",
     name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")
+    ] = None,
+    accept_license: Annotated[
+        bool, typer.Option("--accept-license", help="Accept the weights' own licence.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace your own model of that name.")
     ] = False,
@@ -133,9 +148,12 @@ def fetch(
     common.out.say(f"Making model {name} of {network} ...")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name
-        model.fetch(network, folder, weights, head, offline=common.offline)
+        config = model.fetch(
+            network, folder, weights, head, image_size, common.offline, accept_license
+        )
         made = library.add_model(folder, name, replace=replace)
     _done(common, made, f"was made in {made.folder}")
+    common.out.result(f"  {config.architecture}, licence of the weights: {config.licence}")
     common.out.say(f"Next: litecli models use {made.name}")
 
 

@@ -176,7 +176,9 @@ def percent(share: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: "0.4 s", "3 min", "2 h 10 min"."""
+    """Seconds as a person says them: "40 ms", "3.2 s", "3 min", "2 h 10 min"."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 90:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -91,9 +91,9 @@ class _Shown:
 
 def show_plan(out: Output, config: TrainConfig) -> None:
     """Print what a run would do and cost, without doing it."""
-    from litecli.cli import train_plan
+    from litecli import planning
 
-    plan = train_plan.plan(config)
+    plan = planning.plan(config)
     if out.json:
         out.record({"schema": SCHEMA, "event": "plan", "config": asdict(config), **asdict(plan)})
     tasks = config.episodes

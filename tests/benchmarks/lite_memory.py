@@ -97,7 +97,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Memory and time of a support gradient.")
     parser.add_argument("--backbone", default="mobilenetv3_small_100")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--chunk", type=int, default=40)

@@ -1,0 +1,70 @@
+"""Weights files: reading them without running anything, fitting them to a network, the hub."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import torch
+from huggingface_hub import constants as hub_settings
+from torch import Tensor, nn
+
+from litecli import storage
+from litecli.errors import ExitCode, LiteError
+
+
+def load_into(network: nn.Module, path: Path) -> None:
+    """Load weights, classifier rows ignored; refuse pickled code and other architectures."""
+    state = read_weights(path)
+    wanted = counted_out(network.state_dict())
+    missing = [name for name in wanted if name not in state]
+    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    if missing or odd:
+        names = ", ".join((odd + missing)[:3])
+        raise LiteError(
+            f"{path.name} holds weights of another network: {len(missing) + len(odd)} of "
+            f"{len(wanted)} tensors do not fit.",
+            f"The first are {names}.",
+            code=ExitCode.MISSING,
+        )
+    network.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from safetensors or a `weights_only` torch file; LiteError MISSING otherwise."""
+    if path.suffix == ".safetensors":
+        tensors, _ = storage.read_tensors(path)
+        return {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # unpickling refuses in many ways; the user's answer is one
+        raise LiteError(
+            f"{path} cannot be loaded as plain weights.",
+            "It is damaged or contains code, which litecli never runs.",
+            "convert it to safetensors on a machine where you trust it",
+            code=ExitCode.MISSING,
+        ) from error
+    state = loaded if isinstance(loaded, dict) else {}  # anything else fits no network
+    for key in ("state_dict_ema", "state_dict", "model"):
+        if isinstance(state.get(key), dict):
+            state = state[key]
+            break
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def counted_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict without batch norm's step counters: files leave them out, nothing needs them."""
+    return {n: value for n, value in state.items() if not n.endswith("num_batches_tracked")}
+
+
+def hub_answers(timeout: float = 3.0) -> bool:
+    """Whether the hub of pretrained weights can be reached within `timeout` seconds."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True  # a proxy has its own way out, which a plain connection does not see
+    address = urlsplit(hub_settings.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout).close()
+    except OSError:
+        return False
+    return True
