@@ -1,5 +1,12 @@
 """What many tests share: a home of their own, a tiny model, and photos of coloured things."""
 
+import os
+
+# Two test processes with two threads each on two cores would wait for each other most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 import io
 from collections.abc import Callable, Mapping
 from pathlib import Path

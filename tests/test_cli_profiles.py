@@ -7,6 +7,8 @@ import pytest
 
 from litecli import library
 from litecli.cli import main
+from litecli.config import ModelConfig
+from litecli.model_library import open_model
 
 
 @pytest.fixture
@@ -119,12 +121,16 @@ def test_models(run, tmp_path: Path, write_model) -> None:
 def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     from litecli import model
 
-    def fetched(name: str, folder: Path, weights: str, head: str, *, offline: bool) -> None:
-        assert (name, weights, head, offline) == ("hf-hub:timm/x.a1", "auto", "ridge", True)
+    def fetched(name: str, folder: Path, *settings: object) -> ModelConfig:
+        assert (name, *settings) == ("hf-hub:timm/x.a1", "auto", "ridge", 128, True, False)
         write_model(folder, name=folder.name)
+        return open_model(folder).config
 
     monkeypatch.setattr(model, "fetch", fetched)
-    code, out, err = run("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline")
+    code, out, err = run(
+        *("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline"),
+        *("--image-size", "128"),
+    )
     assert code == 0 and str(library.model_path("x.a1")) in out
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from litecli import backbone, graph, storage, weights
+from litecli.config import NAMED_NETWORKS
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel, check_graph, fetch, load_model, model_config, write_model
@@ -272,3 +273,20 @@ def test_the_loss_falls_as_prototypes_part(head: str) -> None:
     model.summed_loss(fitted, features[1::2], labels[1::2]).backward()
     assert model.log_scale.grad is not None and float(model.log_scale.grad) != 0
     assert features.grad is not None and bool((features.grad.abs().sum(dim=1) > 0).all())
+
+
+def test_weights_with_a_licence_of_their_own_are_fetched_only_once_it_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbone, "hub_answers", lambda: False)
+    with pytest.raises(LiteError, match="dinov3-license") as caught:
+        fetch("dinov3", tmp_path / "m")
+    assert caught.value.code == ExitCode.USAGE and "--accept-license" in caught.value.fix
+    with pytest.raises(LiteError) as caught:
+        fetch("dinov3", tmp_path / "m", accept_licence=True)
+    assert caught.value.code == ExitCode.NETWORK  # the licence is no longer in the way
+
+
+def test_every_named_network_is_one_that_timm_knows() -> None:
+    for name, _ in NAMED_NETWORKS.values():
+        backbone.check_name(name)
