@@ -11,85 +11,28 @@ pure function of its number, so a run that was stopped anywhere and resumed ends
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from litecli import backbone as backbones
 from litecli import teacher
-from litecli.augment import View
-from litecli.config import HEADS, TrainConfig
-from litecli.episodes import Source, sample_fixed
+from litecli.config import TrainConfig
+from litecli.devices import resolve_device, use_bf16
+from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
-from litecli.evaluation import mean_and_interval, task_accuracy
+from litecli.evaluation import mean_and_interval
+from litecli.events import Event, Finished, Preparing, Started, Stepped, Validated
 from litecli.model import FewShotModel, model_config, write_model
 from litecli.model_library import find_model
 from litecli.run_folder import Progress, RunFolder, to_toml
-from litecli.stages import EpisodicStage, Stage, SupervisedStage, Teacher, restore, state_tensors
+from litecli.stages import Stage, restore, state_tensors
+from litecli.supervised import SupervisedStage, Teacher
 from litecli.training_data import TrainingData, open_data
+from litecli.validation import VAL_SHOTS, validate
 
 SAVE_EVERY = 60.0  # seconds between states on disk
-VAL_WAY, VAL_SHOTS, VAL_QUERY = 20, 5, 5  # hard enough to show progress
-VAL_IMAGES_PER_CLASS = 20
-VAL_CLASSES = 60
-
-
-@dataclass(frozen=True)
-class Preparing:
-    """Reading photos, or teaching features, before the first step."""
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Started:
-    """The run begins (or goes on) at `step` of `num_steps`, all stages together."""
-
-    data: str
-    device: str
-    precision: str
-    step: int
-    num_steps: int
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """One optimiser step was taken; `step` counts over all stages, `seconds` is the step's."""
-
-    stage: str
-    step: int
-    num_steps: int
-    loss: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Validated:
-    """Accuracy on validation tasks (fractions); `best` when it is the best so far."""
-
-    stage: str
-    step: int
-    way: int
-    accuracy: float
-    ci95: float
-    best: bool
-
-
-@dataclass(frozen=True)
-class Finished:
-    """All steps are done; `accuracy` is the best validation accuracy, OUT/model holds it."""
-
-    model: str
-    accuracy: float
-    seconds: float
-
-
-Event = Preparing | Started | Stepped | Validated | Finished
 
 
 def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False) -> Iterator[Event]:
@@ -274,50 +217,6 @@ class _DivergedError(LiteError):
         )
 
 
-def validate(
-    model: FewShotModel, data: TrainingData, config: TrainConfig, bf16: bool
-) -> tuple[int, list[float]]:
-    """Accuracies of validation tasks (nearest class mean by cosine) and their largest way.
-
-    Every validation source gets its share of `val_tasks`; the tasks are the same each time.
-    """
-    accuracies: list[float] = []
-    largest = 0
-    head = model.head if model.head in HEADS else "cosine"
-    for number, source in enumerate(data.validation):
-        reduced, numbers = _thinned(source)
-        view = View(data.squares, model.backbone.preprocess)
-        with torch.no_grad():
-            batches = [
-                model.features(view(numbers[i : i + config.chunk]), bf16).cpu().numpy()
-                for i in range(0, len(numbers), config.chunk)
-            ]
-        way = min(VAL_WAY, len(reduced.classes))
-        largest = max(largest, way)
-        tasks = math.ceil(config.val_tasks / len(data.validation))
-        features = np.concatenate(batches)
-        for k in range(tasks):
-            episode = sample_fixed(reduced, way, VAL_SHOTS, VAL_QUERY, config.seed + number, k)
-            lam = 0.1 if head == "ridge" else None
-            accuracies.append(task_accuracy(features, episode, head, lam))
-    return largest, accuracies
-
-
-def _thinned(source: Source) -> tuple[Source, list[int]]:
-    """At most VAL_CLASSES classes of VAL_IMAGES_PER_CLASS photos, renumbered, and their numbers."""
-    numbers: list[int] = []
-
-    def renumber(pool: tuple[int, ...]) -> tuple[int, ...]:
-        kept = pool[:VAL_IMAGES_PER_CLASS]
-        numbers.extend(kept)
-        return tuple(range(len(numbers) - len(kept), len(numbers)))
-
-    source = source.subset(range(min(VAL_CLASSES, len(source.classes))))
-    support = tuple(renumber(pool) for pool in source.support)
-    query = None if source.query is None else tuple(renumber(pool) for pool in source.query)
-    return replace(source, support=support, query=query), numbers
-
-
 def _prepared(opening: Iterator, what: str) -> Iterator[Event]:
     """Yield `opening`'s (done, total) as events; its last item is the result."""
     for item in opening:
@@ -358,28 +257,3 @@ def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
             "--pretrain-images 200000   (or --weights auto)",
             code=ExitCode.USAGE,
         )
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device to train on; LiteError (MACHINE) when the one asked for is not there."""
-    if name == "auto":
-        mps = torch.backends.mps.is_available()
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if name in there and not there[name]():
-        raise LiteError(
-            f"No {name} device on this machine.", fix="--device auto", code=ExitCode.MACHINE
-        )
-    return torch.device(name)
-
-
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: asked for, or `auto` on a device with units for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    if device.type != "cpu":
-        return False
-    checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, check, bool)() for check in checks)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from litecli import events
 from litecli.cli import main
 from litecli.cli.train_config import EXAMPLE, with_values
 from litecli.config import TrainConfig
@@ -31,12 +32,12 @@ def trained(run, monkeypatch: pytest.MonkeyPatch):
 
     def quick(config: TrainConfig, resume: bool = False, offline: bool = False):
         call.config, call.resume, call.offline = config, resume, offline
-        yield training.Preparing("photos", 10, 10)
-        yield training.Started("drawn objects", "cpu", "fp32", 0, 2, ("val overlaps train",))
-        yield training.Stepped("episodes", 1, 2, 1.5, 7200.0)
+        yield events.Preparing("photos", 10, 10)
+        yield events.Started("drawn objects", "cpu", "fp32", 0, 2, ("val overlaps train",))
+        yield events.Stepped("episodes", 1, 2, 1.5, 7200.0)
         yield from call.more
-        yield training.Validated("episodes", 2, 20, 0.912, 0.011, True)
-        yield training.Finished(f"{config.out}/model", 0.912, 75.0)
+        yield events.Validated("episodes", 2, 20, 0.912, 0.011, True)
+        yield events.Finished(f"{config.out}/model", 0.912, 75.0)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         return run(*arguments)
@@ -162,9 +163,8 @@ def test_a_run_as_json_lines(trained) -> None:
 
 
 def test_a_long_run_says_so(trained) -> None:
-    from litecli import training
 
-    steps = [training.Stepped("episodes", k, 100, 1.5, 7200.0) for k in (2, 3)]
+    steps = [events.Stepped("episodes", k, 100, 1.5, 7200.0) for k in (2, 3)]
     trained.more = steps
     assert "This will take about 194 h 0 min.\nCtrl-C saves" in trained("photos")[2]
 
@@ -179,7 +179,7 @@ def test_ctrl_c_saves_and_prints_the_line_that_resumes(
 
     def stopped(config: TrainConfig, resume: bool = False, offline: bool = False):
         try:
-            yield training.Preparing("photos", 1, 10)
+            yield events.Preparing("photos", 1, 10)
             raise KeyboardInterrupt
         finally:
             closed.append(True)

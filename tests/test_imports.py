@@ -13,16 +13,18 @@ PACKAGE = Path(litecli.__file__).parent
 
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
-    "errors config",
+    "errors config events",
     "labelled walk drawn_shapes drawn_backgrounds episodes profile augment lite storage encoder",
     "decoding folders drawn ridge photo_counts datasets data_folder weights graph run_folder",
+    "devices",
     "backbone images heads model_library profile_library",
     "library confidence pixels",
     "selfcheck training_data teacher",
     "support",
     "personalize",
     "model evaluation",
-    "stages planning",
+    "stages planning validation",
+    "supervised episodic",
     "training",
     "cli",
 )
@@ -31,7 +33,7 @@ ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 # Everything else runs without torch: adapt, classify, profiles and help start in a moment.
 TORCH_SIDE = {
     *("augment", "lite", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
-    *("stages", "planning", "training"),
+    *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
 }
 TORCH = {"torch", "torchvision", "timm"}
 HOMES = {

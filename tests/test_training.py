@@ -18,18 +18,27 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from litecli import backbone, stages, storage, teacher, training, training_data
+from litecli import (
+    backbone,
+    episodic,
+    stages,
+    storage,
+    supervised,
+    teacher,
+    training,
+    training_data,
+)
 from litecli.augment import View
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.encoder import Encoder
 from litecli.episodes import Source, sample_episode
+from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
 from litecli.model_library import Model, open_model
 from litecli.pixels import PixelStore
 from litecli.run_folder import RunFolder, to_toml
-from litecli.stages import EpisodicStage
 from litecli.training import Event, Finished, Preparing, Started, Stepped, Validated, meta_train
 from litecli.training_data import TrainingData, open_data
 
@@ -436,13 +445,13 @@ def test_a_supervised_loss_that_is_not_a_number_leaves_no_trace(
     stop_after(one, 3)
     with pytest.MonkeyPatch.context() as patch:
         calls: list[int] = []
-        original = stages.SupervisedStage._loss
+        original = supervised.SupervisedStage._loss
 
-        def loss(self: stages.SupervisedStage, *batch: Tensor) -> Tensor:
+        def loss(self: supervised.SupervisedStage, *batch: Tensor) -> Tensor:
             calls.append(1)
             return original(self, *batch) * (1 if len(calls) < 2 else float("nan"))
 
-        patch.setattr(stages.SupervisedStage, "_loss", loss)
+        patch.setattr(supervised.SupervisedStage, "_loss", loss)
         with pytest.raises(LiteError, match="step 2 of the supervised"):
             events_of(config)
     found, expected = state_of(config), state_of(one)
@@ -455,7 +464,7 @@ def test_no_memory_names_smaller_settings_and_keeps_the_state(
     def full(*args: object, **options: object) -> float:
         raise torch.OutOfMemoryError("17 TiB")
 
-    monkeypatch.setattr(stages.lite, "task_backward", full)
+    monkeypatch.setattr(episodic.lite, "task_backward", full)
     with pytest.raises(LiteError, match="Out of memory") as caught:
         events_of(config)
     assert caught.value.code == ExitCode.MACHINE
@@ -587,7 +596,7 @@ def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
 ) -> None:
     data = opened(config)
     model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
-    stage = stages.SupervisedStage(model, config, data.squares, data.training, None, False)
+    stage = supervised.SupervisedStage(model, config, data.squares, data.training, None, False)
     batches = [stage.batch(k) for k in range(6)]  # two epochs of 24 photos
     for k in (5, 0, 3):
         inputs, labels, _ = stage.batch(k)
@@ -597,7 +606,7 @@ def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
         assert counts.tolist() == [6, 6, 6, 6]
     # One photo alone: the same in each epoch but for its view.
     one = [Source("one", ("a",), ((7,),))]
-    alone = stages.SupervisedStage(model, config, data.squares, one, None, False)
+    alone = supervised.SupervisedStage(model, config, data.squares, one, None, False)
     views = torch.cat([alone.batch(k)[0][:1] for k in range(3)])
     assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
 
@@ -705,7 +714,7 @@ def test_a_moment_lies_in_memory_as_its_parameter() -> None:
 def test_a_store_is_read_as_the_stages_read_it(config: TrainConfig) -> None:
     data = opened(config)
     assert isinstance(data.store, PixelStore) and data.store.usable.all()
-    numbers, labels = stages.labelled_images(data.training)
+    numbers, labels = supervised.labelled_images(data.training)
     assert np.bincount(labels).tolist() == [6, 6, 6, 6] and len(set(numbers.tolist())) == 24
 
 

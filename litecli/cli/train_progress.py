@@ -11,20 +11,20 @@ from litecli.cli.output import Output, duration, size
 from litecli.config import TrainConfig
 
 if TYPE_CHECKING:
-    from litecli import training
+    from litecli import events
 
 SCHEMA = "litecli.meta-train/1"
 LONG = 3600.0  # seconds; a run that takes longer says so at its first steps
 STEPS_TO_JUDGE = 3  # the first steps are slower; after these the rest can be estimated
 
 
-def show_training(out: Output, events: "Iterator[training.Event]", config: TrainConfig) -> None:
+def show_training(out: Output, run: "Iterator[events.Event]", config: TrainConfig) -> None:
     """Show the events of a run; on Ctrl-C, the line that resumes it."""
     shown = _Shown(out)
     try:
         # Closing saves the state when Ctrl-C comes while an event is shown.
-        with contextlib.closing(cast("Generator[training.Event]", events)):
-            for event in events:
+        with contextlib.closing(cast("Generator[events.Event]", run)):
+            for event in run:
                 shown.show(event)
     except KeyboardInterrupt:
         folder = Path(config.out)
@@ -45,19 +45,19 @@ class _Shown:
         self.first = 0
         self.seconds: list[float] = []
 
-    def show(self, event: "training.Event") -> None:
+    def show(self, event: "events.Event") -> None:
         """Show one event."""
         kind = type(event).__name__.lower()
         if self.out.json:
             self.out.record({"schema": SCHEMA, "event": kind, **asdict(event)})
         getattr(self, f"_{kind}")(event)
 
-    def _preparing(self, event: "training.Preparing") -> None:
+    def _preparing(self, event: "events.Preparing") -> None:
         label = event.what.capitalize()
         show = self.preparing.setdefault(label, self.out.progress(label))
         show(event.done, event.total)
 
-    def _started(self, event: "training.Started") -> None:
+    def _started(self, event: "events.Started") -> None:
         self.out.say(f"Training on {event.data}")
         self.out.say(f"  {event.num_steps} steps, {event.device}, {event.precision}")
         if event.step:
@@ -67,7 +67,7 @@ class _Shown:
         self.first = event.step
         self.steps = self.out.progress("Steps", event.step)
 
-    def _stepped(self, event: "training.Stepped") -> None:
+    def _stepped(self, event: "events.Stepped") -> None:
         self.seconds.append(event.seconds)
         if len(self.seconds) == STEPS_TO_JUDGE:
             left = min(self.seconds) * (event.num_steps - event.step)
@@ -76,13 +76,13 @@ class _Shown:
                 self.out.say("Ctrl-C saves at any time; --resume goes on.")
         self.steps(event.step, event.num_steps, f", {event.stage}, loss {event.loss:.3f}")
 
-    def _validated(self, event: "training.Validated") -> None:
+    def _validated(self, event: "events.Validated") -> None:
         accuracy = f"{100 * event.accuracy:.1f} ± {100 * event.ci95:.1f} %"
         best = ", the best so far" if event.best else ""
         where = f"{event.stage}, step {event.step}"
         self.out.say(f"Validation ({where}): {accuracy}, {event.way}-way{best}")
 
-    def _finished(self, event: "training.Finished") -> None:
+    def _finished(self, event: "events.Finished") -> None:
         took = duration(event.seconds)
         self.out.result(f"Validation accuracy {100 * event.accuracy:.1f} %, after {took}.")
         self.out.result(f"The model is in {event.model}")

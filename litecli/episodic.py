@@ -1,0 +1,119 @@
+"""The decisive stage: few-shot tasks, learned from with the support gradient of lite.py."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from litecli import lite
+from litecli.augment import View
+from litecli.config import TrainConfig
+from litecli.episodes import Episode, Source, sample_episode
+from litecli.lite import Task
+from litecli.model import FewShotModel
+from litecli.stages import Squares, hash_seed, schedule, set_lr
+
+
+class EpisodicStage:
+    """Few-shot tasks with the support gradient of lite.py; `tasks_per_step` tasks a step."""
+
+    name = "episodes"
+    settled = True
+
+    def __init__(
+        self,
+        model: FewShotModel,
+        config: TrainConfig,
+        squares: Squares,
+        sources: Sequence[Source],
+        bf16: bool,
+    ) -> None:
+        self.model, self.config, self.squares, self.sources = model, config, squares, sources
+        self.bf16 = bf16
+        self.num_steps = math.ceil(config.tasks / config.tasks_per_step)
+        self.extra = nn.ModuleDict()
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": list(model.network.parameters()), "scale": config.backbone_lr},
+                {"params": [model.log_scale]},
+            ],
+            lr=config.lr,
+        )
+
+    def steps(self, first: int) -> Iterator[float]:
+        """See `Stage.steps`."""
+        per_step = self.config.tasks_per_step
+        for step in range(first, self.num_steps):
+            set_lr(self.optimizer, schedule(step, self.num_steps, self.config.warmup))
+            self.optimizer.zero_grad(set_to_none=True)
+            numbers = range(step * per_step, min((step + 1) * per_step, self.config.tasks))
+            losses = [self.task_step(k, 1.0 / len(numbers)) for k in numbers]
+            limit = self.config.clip if self.config.clip > 0 else math.inf
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+            mean = float(np.mean(losses)) if bool(norm.isfinite()) else math.nan
+            if math.isfinite(mean):
+                self.settled = False
+                self.optimizer.step()
+            yield mean
+
+    def task_step(self, k: int, scale: float) -> float:
+        """Add `scale` x the gradient of task k to `.grad`; return its mean query loss."""
+        config = self.config
+        episode = sample_episode(self.sources, config.episodes, config.seed, k)
+        task = self.task(episode, k)
+
+        def encode(batch: Tensor) -> Tensor:
+            return self.model.features(batch, self.bf16)
+
+        if config.gradient == "full":
+            return lite.task_backward_full(
+                task, encode, self.model.fit, self.model.summed_loss, scale=scale
+            )
+        generator = torch.Generator().manual_seed(hash_seed(config.seed, k))
+        subset = lite.draw_subset(
+            config.gradient,
+            torch.from_numpy(episode.support_labels),
+            config.lite_h,
+            generator,
+            config.stratified,
+        )
+        return lite.task_backward(
+            task,
+            encode,
+            self.model.fit,
+            self.model.summed_loss,
+            subset=subset,
+            chunk=config.chunk,
+            query_batch=config.query_batch,
+            scale=scale,
+        )
+
+    def task(self, episode: Episode, k: int) -> Task:
+        """The images and labels of an episode; the images are read when they are asked for."""
+        augment = (self.config.seed, k) if self.config.augment else None
+        preprocess = self.model.backbone.preprocess
+        view = View(self.squares, preprocess, augment, self.config.smallest_crop)
+        device = self.model.log_scale.device
+        return Task(
+            ImagesByNumber(view, episode.support),
+            torch.from_numpy(episode.support_labels).to(device),
+            ImagesByNumber(view, episode.query),
+            torch.from_numpy(episode.query_labels).to(device),
+        )
+
+
+@dataclass(frozen=True)
+class ImagesByNumber:
+    """`lite.Images` of an episode: `view` makes inputs of the stored images `numbers` [N]."""
+
+    view: View
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return self.view(self.numbers[indices.numpy()].tolist())

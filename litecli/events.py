@@ -1,0 +1,59 @@
+"""What a training run tells its caller while it goes on: plain data, rendered elsewhere."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """Reading photos, or teaching features, before the first step."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Started:
+    """The run begins (or goes on) at `step` of `num_steps`, all stages together."""
+
+    data: str
+    device: str
+    precision: str
+    step: int
+    num_steps: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """One optimiser step was taken; `step` counts over all stages, `seconds` is the step's."""
+
+    stage: str
+    step: int
+    num_steps: int
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Accuracy on validation tasks (fractions); `best` when it is the best so far."""
+
+    stage: str
+    step: int
+    way: int
+    accuracy: float
+    ci95: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All steps are done; `accuracy` is the best validation accuracy, OUT/model holds it."""
+
+    model: str
+    accuracy: float
+    seconds: float
+
+
+Event = Preparing | Started | Stepped | Validated | Finished

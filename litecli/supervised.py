@@ -1,0 +1,184 @@
+"""The supervised stage: ordinary classification, if asked for with a teacher to imitate."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from litecli import images
+from litecli.augment import jittered_inputs, random_box, resized
+from litecli.config import TrainConfig
+from litecli.episodes import Source
+from litecli.model import FewShotModel
+from litecli.stages import Squares, schedule, set_lr
+from litecli.teacher import teacher_box
+
+BATCHES_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Features of a teacher network on fixed random crops of every training image.
+
+    `features` is float16 [views, num_images, D]; crop v of image n is `teacher_box(side, v, n)`.
+    """
+
+    features: np.ndarray
+    mean: np.ndarray  # float32 [D], over all images
+    std: np.ndarray  # float32 [D]
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Teacher":
+        """The teacher with the statistics of (at most 20,000 of) its own features."""
+        sample = features[0, :: -(-features.shape[1] // 20_000)].astype(np.float32)
+        return cls(features, sample.mean(axis=0), sample.std(axis=0) + 1e-3)
+
+    def standardised(self, features: np.ndarray) -> np.ndarray:
+        """Features [B, D] with mean 0 and spread 1: a cosine then compares what differs."""
+        return (features - self.mean) / self.std
+
+
+class SupervisedStage:
+    """Ordinary classification of all training classes, with batch statistics that move.
+
+    Episodes freeze those statistics, and a network from random weights does not learn that way
+    (design decision 12). With a `teacher`, the student's features also predict the teacher's,
+    by a linear map that is thrown away afterwards (Hinton et al., 2015; Romero et al., 2015).
+    """
+
+    name = "supervised"
+    settled = True
+
+    def __init__(
+        self,
+        model: FewShotModel,
+        config: TrainConfig,
+        squares: Squares,
+        sources: Sequence[Source],
+        teacher: Teacher | None,
+        bf16: bool,
+    ) -> None:
+        self.model, self.config, self.squares, self.teacher = model, config, squares, teacher
+        self.bf16 = bf16
+        self.device = model.log_scale.device
+        self.preprocess = replace(model.backbone.preprocess, image_size=config.pretrain.image_size)
+        self.numbers, self.labels = labelled_images(sources)
+        self._orders: dict[int, np.ndarray] = {}  # epoch -> its order
+        self.num_steps = math.ceil(config.pretrain.images / config.pretrain.batch)
+        width = model.backbone.num_features
+        layers: dict[str, nn.Module] = {
+            "classifier": nn.Linear(width, int(self.labels.max(initial=0)) + 1)
+        }
+        if teacher is not None:
+            layers["projector"] = nn.Linear(width, teacher.features.shape[-1])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            for layer in layers.values():
+                layer.reset_parameters()  # type: ignore[operator]
+        self.extra = nn.ModuleDict(layers).to(self.device)
+        parameters = [*model.network.parameters(), *self.extra.parameters()]
+        # Norm layers and biases are not decayed: pulling a scale to zero switches a channel off.
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": [p for p in parameters if p.ndim > 1]},
+                {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=config.pretrain.lr,
+            weight_decay=config.pretrain.weight_decay,
+        )
+
+    def steps(self, first: int) -> Iterator[float]:
+        """See `Stage.steps`; batches are made ahead of the network in threads."""
+        numbers = range(first, self.num_steps)
+        workers = self.config.workers or 2
+        batches = images.in_order(self.batch, numbers, workers=workers, ahead=BATCHES_AHEAD)
+        warm = max(1, self.num_steps // 20)
+        for k, batch in zip(numbers, batches, strict=True):
+            set_lr(self.optimizer, schedule(k, self.num_steps, warm))
+            loss = self._backward(*batch)
+            if math.isfinite(loss):
+                self.settled = False
+                self.optimizer.step()
+            yield loss
+
+    def batch(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Batch k: inputs [B, 3, S, S], labels [B], teacher features [B, D] (or empty)."""
+        size, count = self.config.pretrain.batch, len(self.numbers)
+        places = np.arange(k * size, (k + 1) * size)
+        picked = np.array([self._shuffled(int(place // count))[place % count] for place in places])
+        crops, colours, targets = [], [], []
+        for n in self.numbers[picked].tolist():
+            rng = np.random.default_rng((self.config.seed, k, n))
+            square = self.squares(n)
+            if self.teacher is None:
+                box = random_box(len(square), rng, self.config.smallest_crop)
+            else:
+                view = int(rng.integers(len(self.teacher.features)))
+                box = teacher_box(len(square), self.config.seed, view, n)
+                targets.append(self.teacher.features[view, n].astype(np.float32))
+            crop = resized(square, box, self.preprocess.image_size)
+            crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
+            colours.append(rng.uniform(-1.0, 1.0, size=4))
+        inputs = jittered_inputs(crops, colours, self.preprocess)
+        standard = torch.zeros(0)
+        if self.teacher is not None:
+            standard = torch.from_numpy(self.teacher.standardised(np.stack(targets)))
+        return inputs, torch.from_numpy(self.labels[picked]), standard
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        # One epoch's order is asked for by every batch of it: the last two are kept.
+        order = self._orders.get(epoch)
+        if order is None:  # another thread may drop it again: `order` is what this one uses
+            rng = np.random.default_rng((self.config.seed, epoch))
+            order = self._orders[epoch] = rng.permutation(len(self.numbers))
+            self._orders.pop(epoch - 2, None)
+        return order
+
+    def _backward(self, *batch: Tensor) -> float:
+        """The loss, its clipped gradient in `.grad`; the batch statistics move if all is finite."""
+        network = self.model.network
+        statistics = [buffer.clone() for buffer in network.buffers()]
+        mean = math.nan
+        try:
+            network.train()
+            loss = self._loss(*(tensor.to(self.device) for tensor in batch))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            mean = float(loss.detach()) if bool(norm.isfinite()) else math.nan
+        finally:
+            network.eval()
+            if not math.isfinite(mean):  # also when Ctrl-C or a lack of memory cut the step off
+                for buffer, before in zip(network.buffers(), statistics, strict=True):
+                    buffer.copy_(before)
+        return mean
+
+    def _loss(self, inputs: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            features = self.model.network(inputs)
+            logits = self.extra["classifier"](features)
+            imitated = self.extra["projector"](features) if self.teacher is not None else None
+        smoothing = self.config.pretrain.label_smoothing
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        if imitated is not None:
+            apart = 1 - functional.cosine_similarity(imitated.float(), targets).mean()
+            loss = loss + self.config.pretrain.teacher_weight * apart
+        return loss
+
+
+def labelled_images(sources: Sequence[Source]) -> tuple[np.ndarray, np.ndarray]:
+    """Image numbers [n] and class labels [n] of all classes of all sources, numbered through."""
+    numbers: list[int] = []
+    labels: list[int] = []
+    label = 0
+    for source in sources:
+        for pool in source.support:
+            numbers.extend(pool)
+            labels.extend([label] * len(pool))
+            label += 1
+    return np.array(numbers, dtype=np.int64), np.array(labels, dtype=np.int64)
