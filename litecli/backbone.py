@@ -9,7 +9,7 @@ import difflib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from huggingface_hub import constants as hub_settings
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from litecli.config import Preprocess
+from litecli import storage
+from litecli.config import MODEL_KEY, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
 from litecli.weights import hub_answers, load_into
 
@@ -66,13 +67,31 @@ def build(
         if weights != "none":
             load_into(network, path)
             origin = f"file {path.name}"
-    return _describe(network, name, arguments, image_size, origin)
+    cfg = dict(getattr(network, "pretrained_cfg", None) or {})
+    if weights != "auto":  # timm states the licence of its own weights, which these are not
+        cfg["license"] = "unknown"
+    return _describe(network, name, arguments, image_size, origin, cfg)
 
 
 def licence_of(name: str) -> str:
     """The licence of a timm network's pretrained weights as timm states it, or "unknown"."""
     cfg = None if name.startswith("hf-hub:") else timm.get_pretrained_cfg(name)
     return (cfg.license if cfg is not None else None) or "unknown"
+
+
+def from_model(folder: Path, config: ModelConfig) -> Backbone:
+    """The network of a litecli model folder; LiteError (MISSING) when its weights do not fit."""
+    network = rebuild(config.architecture, config.architecture_args).eval()
+    load_into(network, folder / "model.safetensors")
+    return Backbone(
+        network,
+        config.architecture,
+        dict(config.architecture_args),
+        config.num_features,
+        config.preprocess,
+        config.licence,
+        config.origin,
+    )
 
 
 def rebuild(architecture: str, architecture_args: Mapping[str, Any]) -> nn.Module:
@@ -183,7 +202,16 @@ def _network_error(name: str, reason: str) -> LiteError:
 
 
 def _from_folder(folder: Path, image_size: int | None) -> Backbone:
-    """timm's local directory: config.json (architecture, arguments, preprocessing) and weights."""
+    """A litecli model, or timm's local directory: config.json (architecture) and weights."""
+    own = folder / "model.safetensors"
+    if not (folder / "config.json").exists() and own.exists():
+        header = storage.read_metadata(own).get(MODEL_KEY)
+        if header is not None:
+            config = ModelConfig.from_dict(json.loads(header))
+            size = image_size or config.preprocess.image_size
+            return from_model(
+                folder, replace(config, preprocess=replace(config.preprocess, image_size=size))
+            )
     try:
         config = json.loads((folder / "config.json").read_text())
         architecture = config["architecture"]
@@ -208,10 +236,9 @@ def _describe(
     arguments: dict[str, Any],
     image_size: int | None,
     origin: str,
-    pretrained_cfg: Mapping[str, Any] | None = None,
+    cfg: dict[str, Any],
 ) -> Backbone:
-    cfg = pretrained_cfg or getattr(network, "pretrained_cfg", None) or {}
-    data = resolve_data_config({}, pretrained_cfg=dict(cfg))
+    data = resolve_data_config({}, pretrained_cfg=cfg)
     preprocess = Preprocess(
         image_size=image_size or int(data["input_size"][-1]),
         crop_pct=float(data["crop_pct"]),

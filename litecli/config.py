@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 MODEL_SCHEMA = 1
+MODEL_KEY = "litecli"  # of the config in the header of a model file
+BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
 PROFILE_SCHEMA = 1
 
 LEARNERS = ("protonets", "ridge")

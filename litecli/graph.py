@@ -20,9 +20,9 @@ from onnxscript.optimizer import fold_constants
 from torch import nn
 
 from litecli import storage
+from litecli.config import BACKBONE_PREFIX as PREFIX
 
 INPUT, OUTPUT = "images", "features"
-PREFIX = "backbone."
 WEIGHTS_FILE = "model.safetensors"
 
 

@@ -14,7 +14,7 @@ from litecli import backbone as backbones
 from litecli import graph, storage
 from litecli import weights as weight_files
 from litecli.backbone import Backbone
-from litecli.config import NAMED_NETWORKS, OPEN_LICENCES, ModelConfig
+from litecli.config import MODEL_KEY, NAMED_NETWORKS, OPEN_LICENCES, ModelConfig
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.heads import HEADS
@@ -84,7 +84,7 @@ def write_model(
     shared = graph.shared_tensors(proto)
     tensors |= {name: value for name, value in shared.items() if name not in tensors}
     tensors["head.log_scale"] = model.log_scale.detach().cpu().numpy()
-    metadata = {"litecli": json.dumps(config.to_dict(), sort_keys=True)}
+    metadata = {MODEL_KEY: json.dumps(config.to_dict(), sort_keys=True)}
     weights = storage.tensor_bytes(tensors, metadata)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -117,29 +117,9 @@ def check_graph(network: nn.Module, folder: Path, image_size: int) -> float:
 
 def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
     """The torch model of a model folder; LiteError (MISSING) when its weights do not fit."""
-    network = backbones.rebuild(config.architecture, config.architecture_args)
-    tensors, _ = storage.read_tensors(folder / graph.WEIGHTS_FILE)
-    state = network.state_dict()
-    try:
-        for name in weight_files.counted_out(state):
-            state[name] = torch.from_numpy(tensors[graph.PREFIX + name].copy())
-        network.load_state_dict(state)
-    except (KeyError, RuntimeError) as error:
-        raise LiteError(
-            f"The weights in {folder} do not fit {config.architecture}.",
-            str(error).splitlines()[0],
-            code=ExitCode.MISSING,
-        ) from error
-    described = Backbone(
-        network,
-        config.architecture,
-        dict(config.architecture_args),
-        config.num_features,
-        config.preprocess,
-        config.licence,
-        config.origin,
-    )
+    described = backbones.from_model(folder, config)
     model = FewShotModel(described, "cosine" if config.head == "auto" else config.head)
+    tensors, _ = storage.read_tensors(folder / graph.WEIGHTS_FILE)
     with torch.no_grad():
         model.log_scale.copy_(torch.from_numpy(tensors["head.log_scale"]))
     return model

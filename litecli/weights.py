@@ -11,6 +11,7 @@ from huggingface_hub import constants as hub_settings
 from torch import Tensor, nn
 
 from litecli import storage
+from litecli.config import BACKBONE_PREFIX, MODEL_KEY
 from litecli.errors import ExitCode, LiteError
 
 
@@ -34,8 +35,13 @@ def load_into(network: nn.Module, path: Path) -> None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """A state dict from safetensors or a `weights_only` torch file; LiteError MISSING otherwise."""
     if path.suffix == ".safetensors":
-        tensors, _ = storage.read_tensors(path)
-        return {name: torch.from_numpy(value.copy()) for name, value in tensors.items()}
+        tensors, metadata = storage.read_tensors(path)
+        own = BACKBONE_PREFIX if MODEL_KEY in metadata else ""  # a litecli model holds more
+        return {
+            name.removeprefix(own): torch.from_numpy(value.copy())
+            for name, value in tensors.items()
+            if name.startswith(own)
+        }
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling refuses in many ways; the user's answer is one

@@ -161,6 +161,18 @@ def test_what_is_loaded_is_what_was_written(written: Written) -> None:
     assert json.loads(header) == json.loads(json.dumps(written.opened.config.to_dict()))
 
 
+@pytest.mark.parametrize("source", ["folder", "file"])
+def test_training_can_start_from_a_model(written: Written, source: str) -> None:
+    config = written.opened.config
+    where = written.folder / ("model.safetensors" if source == "file" else "")
+    side = config.preprocess.image_size + (0 if "vit" in config.architecture else 32)
+    built = backbone.build(config.architecture, str(where), side)
+    assert built.architecture == config.architecture and built.preprocess.image_size == side
+    before = written.model.network.state_dict()
+    for name, value in weights.counted_out(built.network.state_dict()).items():
+        assert torch.equal(before[name], value), name
+
+
 def test_film_values_are_new_weights_of_a_norm_layer(written: Written) -> None:
     network = written.model.network
     own = {name: value.detach().numpy() for name, value in network.named_parameters()}
@@ -228,7 +240,7 @@ def test_weights_that_do_not_fit_are_refused(small: Written, tmp_path: Path) -> 
         if change is not None:
             kept[name] = change
         storage.write_tensors(tmp_path / "model.safetensors", kept, metadata)
-        with pytest.raises(LiteError, match="do not fit test_byobnet") as caught:
+        with pytest.raises(LiteError, match="another network") as caught:
             load_model(tmp_path, small.opened.config)
         assert caught.value.code == ExitCode.MISSING
 
