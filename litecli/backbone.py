@@ -225,7 +225,8 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
     arguments = dict(config.get("model_args") or {})
     network = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
     load_into(network, folder / "model.safetensors")
-    cfg = dict(config.get("pretrained_cfg") or {})
+    stated = {"license": "unknown"} | dict(config.get("pretrained_cfg") or {})
+    cfg = dict(getattr(network, "pretrained_cfg", None) or {}) | stated
     origin = f"timm folder {folder.name}"
     return _describe(network, architecture, arguments, image_size, origin, cfg)
 

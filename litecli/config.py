@@ -10,7 +10,7 @@ BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a mode
 PROFILE_SCHEMA = 1
 
 LEARNERS = ("protonets", "ridge")
-GRADIENTS = ("lite", "exact", "full", "none")
+GRADIENTS = ("lite", "exact", "full", "none", "small-task")
 HEADS = ("cosine", "euclidean", "ridge")
 
 # `models fetch NAME`: timm's name of the weights, and the image size where it is not their own.
@@ -127,6 +127,7 @@ class TrainConfig:
     precision: str = "auto"  # auto, fp32 or bf16
     val: str = ""  # folder; empty = a share of the training classes is held out
     val_share: float = 0.1
+    strict_split: bool = False  # refuse a validation folder that shares classes with the training
     val_every: int = 0  # steps; 0 = ten times in a stage
     val_tasks: int = 200
     smallest_crop: float = 0.4  # share of the area an augmented view keeps at least

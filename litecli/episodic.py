@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -63,18 +63,21 @@ class EpisodicStage:
         """Add `scale` x the gradient of task k to `.grad`; return its mean query loss."""
         config = self.config
         episode = sample_episode(self.sources, config.episodes, config.seed, k)
+        generator = torch.Generator().manual_seed(hash_seed(config.seed, k))
+        gradient = config.gradient
+        if gradient == "small-task":
+            episode, gradient = small_task(episode, config.lite_h, generator), "exact"
         task = self.task(episode, k)
 
         def encode(batch: Tensor) -> Tensor:
             return self.model.features(batch, self.bf16)
 
-        if config.gradient == "full":
+        if gradient == "full":
             return lite.task_backward_full(
                 task, encode, self.model.fit, self.model.summed_loss, scale=scale
             )
-        generator = torch.Generator().manual_seed(hash_seed(config.seed, k))
         subset = lite.draw_subset(
-            config.gradient,
+            gradient,
             torch.from_numpy(episode.support_labels),
             config.lite_h,
             generator,
@@ -103,6 +106,20 @@ class EpisodicStage:
             ImagesByNumber(view, episode.query),
             torch.from_numpy(episode.query_labels).to(device),
         )
+
+
+def small_task(episode: Episode, size: int, generator: torch.Generator) -> Episode:
+    """The episode with only `size` support images, at least one of every class.
+
+    The baseline that LITE is compared with in the paper: a task small enough to be
+    back-propagated whole, at the price of a worse support set in the forward pass too.
+    """
+    labels = torch.from_numpy(episode.support_labels)
+    kept = lite.draw_subset("lite", labels, max(size, episode.way), generator, stratified=True)
+    numbers = kept.indices.numpy()
+    return replace(
+        episode, support=episode.support[numbers], support_labels=episode.support_labels[numbers]
+    )
 
 
 @dataclass(frozen=True)

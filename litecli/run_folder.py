@@ -145,7 +145,7 @@ class RunFolder:
             lossy = [row for row in rows if row.get("loss") not in (None, "")]
             losses = np.array([float(row["loss"]) for row in lossy])
             if len(losses):
-                width = max(1, len(losses) // 50)
+                width = max(1, len(losses) // 10)
                 smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
                 steps = np.array([int(row["step"]) for row in lossy])
                 left.plot(steps[len(steps) - len(smooth) :], smooth, label=stage)

@@ -101,10 +101,12 @@ def _split(
         known = {c for source in training for c in source.classes}
         shared = [c for source in validation for c in source.classes if c in known]
         if shared:
-            warnings.append(
-                f"validation overlaps training in {len(shared)} classes ({shared[0]}): "
-                "its accuracy will flatter"
-            )
+            overlap = f"validation overlaps training in {len(shared)} classes ({shared[0]})"
+            if config.strict_split:
+                raise LiteError(
+                    f"With --strict-split, {overlap}.", fix="--val DATA", code=ExitCode.USAGE
+                )
+            warnings.append(f"{overlap}: its accuracy will flatter")
     else:
         sources = dataset.keep(usable).sources
         training, validation = hold_out_classes(sources, config.val_share, config.seed)

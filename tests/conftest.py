@@ -33,9 +33,10 @@ COLOURS = {
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test sees, or writes to, the data folder of whoever runs it."""
+    """No test sees the data folder of whoever runs it, or depends on which models are shipped."""
     home = tmp_path / "home"
     monkeypatch.setenv("LITECLI_HOME", str(home))
+    monkeypatch.setattr(storage, "shipped_models_dir", lambda: tmp_path / "none shipped")
     return home
 
 

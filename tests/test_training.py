@@ -32,7 +32,7 @@ from litecli.augment import View
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.encoder import Encoder
-from litecli.episodes import Source, sample_episode
+from litecli.episodes import Episode, Source, sample_episode
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
@@ -512,6 +512,20 @@ def test_train_and_validation_folders_may_share_their_name(
     assert any("overlaps training in 1 classes (tit)" in warning for warning in data.warnings)
     numbers = [n for pool in data.validation[0].support for n in pool]
     assert all(data.squares(n)[0, 0, 2] > 150 for n in numbers)
+    with pytest.raises(LiteError, match="--strict-split") as caught:
+        opened(replace(config, data=(str(train),), val=str(val), strict_split=True))
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("size, left", [(2, 4), (9, 9), (99, 25)])
+def test_a_small_task_keeps_its_classes(size: int, left: int) -> None:
+    labels = np.repeat(np.arange(4), (1, 3, 16, 5))
+    whole = Episode("things", 100 + np.arange(25), labels, np.arange(4), np.arange(4))
+    small = episodic.small_task(whole, size, torch.Generator().manual_seed(3))
+    assert len(small.support) == len(set(small.support.tolist())) == left
+    assert set(small.support_labels.tolist()) == {0, 1, 2, 3}
+    assert (labels[small.support - 100] == small.support_labels).all()
+    assert small.query is whole.query
 
 
 def test_validation_users_of_orbit_are_not_trained_on(config: TrainConfig, tmp_path: Path) -> None:

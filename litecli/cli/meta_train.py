@@ -58,7 +58,7 @@ def meta_train(
     ] = None,
     image_size: Annotated[int | None, _flag("Pixels of a side.", NETWORK)] = None,
     gradient: Annotated[
-        str | None, _flag("Of the support set: lite, exact, full or none.", LEARNING)
+        str | None, _flag("Of the support set: lite, exact, full, none or small-task.", LEARNING)
     ] = None,
     lite_h: Annotated[
         int | None, _flag("Support photos that get a gradient, with lite.", LEARNING)
@@ -89,6 +89,10 @@ def meta_train(
     ] = None,
     val: Annotated[
         str | None, _flag("Validation folder; else some classes are held out.", RUN)
+    ] = None,
+    strict_split: Annotated[
+        bool | None,
+        _flag("Refuse a --val that shares classes with DATA.", RUN, "--strict-split/--any-split"),
     ] = None,
     val_every: Annotated[int | None, _flag("Steps between validations.", RUN)] = None,
     val_tasks: Annotated[int | None, _flag("Tasks of one validation.", RUN)] = None,
@@ -133,6 +137,7 @@ def meta_train(
         "pretrain.images": pretrain_images,
         "pretrain.teacher": teacher,
         "val": val,
+        "strict_split": strict_split,
         "val_every": val_every,
         "val_tasks": val_tasks,
         "seed": seed,

@@ -54,12 +54,12 @@ MOST_LR = 10.0
 # Bare `litecli meta-train`: about ten minutes on two cores, no data and no network needed.
 EXAMPLE = TrainConfig(
     weights="none",
-    backbone="mobilenetv3_small_050",
+    backbone="resnet10t",
     image_size=64,
     lite_h=20,
-    tasks=320,
+    tasks=160,
     val_tasks=50,
-    pretrain=PretrainConfig(images=20_000, image_size=64),
+    pretrain=PretrainConfig(images=60_000, image_size=64),
 )
 
 
