@@ -87,6 +87,7 @@ def test_every_setting_has_a_flag(trained) -> None:
             "pretrain.images": 500,
             "pretrain.teacher": "t",
             "val": "v",
+            "strict_split": True,
             "val_every": 9,
             "val_tasks": 11,
             "seed": 5,
