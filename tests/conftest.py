@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from litecli import storage
+from litecli import library, storage
+from litecli.cli import main
 from litecli.config import ModelConfig, Preprocess
 from litecli.model_library import Model, open_model
 
@@ -140,3 +141,18 @@ def write_objects(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], own_home: Path, write_model, tmp_path, monkeypatch):
+    """Run a command line with a tiny model as the current one -> (exit code, stdout, stderr)."""
+    write_model(own_home / "models" / "tiny")
+    library.use_model("tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

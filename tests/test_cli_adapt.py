@@ -7,23 +7,7 @@ from pathlib import Path
 import pytest
 
 from litecli import library, storage
-from litecli.cli import main
 from litecli.errors import ExitCode, LiteError
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], own_home: Path, write_model, tmp_path, monkeypatch):
-    """Run a command line with a tiny model as the current one -> (exit code, stdout, stderr)."""
-    write_model(own_home / "models" / "tiny")
-    library.use_model("tiny")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -7,23 +7,8 @@ from pathlib import Path
 import pytest
 
 from litecli import library
-from litecli.cli import demo, main
+from litecli.cli import demo
 from litecli.personalize import Prediction
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], own_home: Path, write_model, tmp_path, monkeypatch):
-    """Run a command line with a tiny model as the current one -> (exit code, stdout, stderr)."""
-    write_model(own_home / "models" / "tiny")
-    library.use_model("tiny")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_demo_draws_learns_and_scores(run, write_objects, tmp_path: Path) -> None:
