@@ -7,11 +7,17 @@ from typing import Any
 MODEL_SCHEMA = 1
 MODEL_KEY = "litecli"  # of the config in the header of a model file
 BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
-PROFILE_SCHEMA = 1
+ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
+TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
+PROFILE_SCHEMA = 2  # 2: FiLM values, heads that come with the model
 
-LEARNERS = ("protonets", "ridge")
+LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")
 GRADIENTS = ("lite", "exact", "full", "none", "small-task")
-HEADS = ("cosine", "euclidean", "ridge")
+HEADS = ("cosine", "euclidean", "ridge", "mahalanobis")
+# The head that a learner's episodes train, where it is not for the user to choose. "generated" is
+# a part of the model: its weights come with it.
+LEARNER_HEADS = {"ridge": "ridge", "cnaps": "generated", "simple-cnaps": "mahalanobis"}
+FILM_LEARNERS = ("cnaps", "simple-cnaps")
 
 # `models fetch NAME`: timm's name of the weights, and the image size where it is not their own.
 NAMED_NETWORKS: dict[str, tuple[str, int | None]] = {
@@ -55,6 +61,7 @@ class ModelConfig:
     architecture_args: dict[str, Any] = field(default_factory=dict)  # extra timm.create_model args
     learner: str = "protonets"
     head: str = "auto"  # the head `adapt` and `evaluate` use unless told otherwise
+    film: tuple[str, ...] = ()  # norm layers that get new values from each support set
     licence: str = "unknown"
     origin: str = ""  # one line: where the weights come from
     schema: int = MODEL_SCHEMA
@@ -71,6 +78,7 @@ class ModelConfig:
         preprocess = dict(values.pop("preprocess"))
         for key in ("mean", "std"):
             preprocess[key] = tuple(preprocess[key])
+        values["film"] = tuple(values.get("film", ()))
         return cls(preprocess=Preprocess(**preprocess), **values)
 
 
@@ -107,7 +115,8 @@ class TrainConfig:
     data: tuple[str, ...] = ()  # folders; empty = the built-in drawn objects
     out: str = ""
     learner: str = "protonets"
-    head: str = "cosine"  # the head that episodes train: cosine, euclidean or ridge
+    head: str = "cosine"  # the head that episodes train protonets with; other learners have one
+    film: str = "auto"  # on, off or auto: on for cnaps and simple-cnaps
     backbone: str = "mobilenetv4_conv_small"
     weights: str = "auto"
     image_size: int = 224
@@ -123,6 +132,9 @@ class TrainConfig:
     backbone_lr: float = 0.1  # times lr
     warmup: int = 5  # steps of linear warm-up, then a cosine down to zero
     clip: float = 10.0  # largest gradient norm; 0 = no clipping
+    inner_steps: int = 15  # maml: gradient steps on a task's support set
+    inner_lr: float = 0.01  # maml: rate of those steps
+    memory: str = ""  # "8GB": measure, then choose chunk, query_batch and lite_h to fit
     augment: bool = True
     precision: str = "auto"  # auto, fp32 or bf16
     val: str = ""  # folder; empty = a share of the training classes is held out
@@ -135,3 +147,29 @@ class TrainConfig:
     workers: int = 0  # decoding threads; 0 = one per core
     device: str = "auto"
     pretrain: PretrainConfig = PretrainConfig()
+
+    @property
+    def uses_film(self) -> bool:
+        """Whether a set encoder gives the network's norm layers new values in each task."""
+        return self.film == "on" or (self.film == "auto" and self.learner in FILM_LEARNERS)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A way to adapt that `litecli evaluate --baseline` compares with, and its gradient steps."""
+
+    name: str
+    steps: int = 0
+    lr: float = 0.0
+    on_photos: bool = False  # the steps need the photos, not only their features
+
+
+BASELINES = {
+    baseline.name: baseline
+    for baseline in (
+        Baseline("linear"),
+        Baseline("finetune", 50, 1e-3),  # Adam, as ORBIT's FineTuner
+        Baseline("finetune-film", 50, 1e-3, on_photos=True),
+        Baseline("maml", TrainConfig.inner_steps, TrainConfig.inner_lr, on_photos=True),
+    )
+}

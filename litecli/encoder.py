@@ -1,4 +1,4 @@
-"""A model's network as an ONNX graph: images -> features. The only file that knows onnxruntime.
+"""A model's networks as ONNX graphs: images -> features. The only file that knows onnxruntime.
 
 A profile's FiLM values replace the graph's own initializers before it is optimised, so that
 convolution and norm still fuse: a personal network costs what the plain one costs.
@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from litecli.config import ENCODER_GRAPH
 from litecli.errors import ExitCode, LiteError
 
 
 class Encoder:
-    """Features of images by the network of one model folder, on the CPU.
+    """Features of images by a network of one model folder, on the CPU.
 
     `film`: initializer name -> new value (same shape and type as the graph's own, which must be
-    external data). `threads`: of one operator; None = one per core.
+    external data). `threads`: of one operator; None = one per core. `graph`: the network's, or
+    TASK_GRAPH for the set encoder.
     Raises LiteError (MISSING) when the graph or its weights cannot be loaded.
     """
 
@@ -26,6 +28,7 @@ class Encoder:
         model_folder: Path,
         film: Mapping[str, np.ndarray] | None = None,
         threads: int | None = None,
+        graph: str = ENCODER_GRAPH,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions; nothing goes to stderr
@@ -40,7 +43,7 @@ class Encoder:
             options.add_external_initializers(list(self._film), list(self._film.values()))
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model_folder / "encoder.onnx"), options, providers=["CPUExecutionProvider"]
+                str(model_folder / graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
             raise LiteError(

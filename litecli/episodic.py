@@ -12,9 +12,11 @@ from litecli import lite
 from litecli.augment import View
 from litecli.config import TrainConfig
 from litecli.episodes import Episode, Source, sample_episode
-from litecli.lite import Task
+from litecli.lite import Subset, Task
+from litecli.maml import maml_backward
 from litecli.model import FewShotModel
-from litecli.stages import Squares, hash_seed, schedule, set_lr
+from litecli.ranks import ALONE, Ranks
+from litecli.stages import Squares, hash_seed, restore, schedule, set_lr, state_tensors
 
 
 class EpisodicStage:
@@ -30,27 +32,35 @@ class EpisodicStage:
         squares: Squares,
         sources: Sequence[Source],
         bf16: bool,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model, self.config, self.squares, self.sources = model, config, squares, sources
-        self.bf16 = bf16
+        self.bf16, self.ranks = bf16, ranks
         self.num_steps = math.ceil(config.tasks / config.tasks_per_step)
         self.extra = nn.ModuleDict()
+        # A network that does not learn is not merely given rate 0: its backward pass is saved too.
+        learned = list(model.network.parameters()) if config.backbone_lr > 0 else []
+        new = [p for name, p in model.named_parameters() if not name.startswith("network.")]
         self.optimizer = torch.optim.Adam(
-            [
-                {"params": list(model.network.parameters()), "scale": config.backbone_lr},
-                {"params": [model.log_scale]},
-            ],
-            lr=config.lr,
+            [{"params": learned, "scale": config.backbone_lr}, {"params": new}], lr=config.lr
         )
 
     def steps(self, first: int) -> Iterator[float]:
-        """See `Stage.steps`."""
+        """See `Stage.steps`; the ranks take the steps together, from where rank 0 stands."""
+        if self.ranks.count > 1:
+            first, tensors = self.ranks.from_first(first, state_tensors(self, self.model))
+            if not self.ranks.leads:
+                restore(self, self.model, tensors)
         per_step = self.config.tasks_per_step
+        self.model.network.requires_grad_(self.config.backbone_lr > 0)
         for step in range(first, self.num_steps):
             set_lr(self.optimizer, schedule(step, self.num_steps, self.config.warmup))
             self.optimizer.zero_grad(set_to_none=True)
             numbers = range(step * per_step, min((step + 1) * per_step, self.config.tasks))
-            losses = [self.task_step(k, 1.0 / len(numbers)) for k in numbers]
+            with self.ranks.telling():
+                share = self.ranks.share_of(numbers)
+                losses = [self.task_step(k, 1.0 / len(numbers)) for k in share]
+            losses = self.ranks.sum_gradients(list(self.model.parameters()), losses)
             limit = self.config.clip if self.config.clip > 0 else math.inf
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
             mean = float(np.mean(losses)) if bool(norm.isfinite()) else math.nan
@@ -67,28 +77,32 @@ class EpisodicStage:
         gradient = config.gradient
         if gradient == "small-task":
             episode, gradient = small_task(episode, config.lite_h, generator), "exact"
-        task = self.task(episode, k)
-
-        def encode(batch: Tensor) -> Tensor:
-            return self.model.features(batch, self.bf16)
-
-        if gradient == "full":
-            return lite.task_backward_full(
-                task, encode, self.model.fit, self.model.summed_loss, scale=scale
+        task, learner = self.task(episode, k), self.model.functions(self.bf16)
+        if config.learner == "maml":
+            return maml_backward(
+                task,
+                lambda weights, images: self.model.features(images, self.bf16, weights),
+                dict(self.model.network.named_parameters()),
+                inner_steps=config.inner_steps,
+                inner_lr=config.inner_lr,
+                chunk=config.chunk,
+                query_batch=config.query_batch,
+                scale=scale,
             )
-        subset = lite.draw_subset(
-            gradient,
-            torch.from_numpy(episode.support_labels),
-            config.lite_h,
-            generator,
-            config.stratified,
-        )
+        if self.model.generator is not None:
+            (self.model.generator.penalty() * scale).backward()
+        if gradient == "full":
+            return lite.task_backward_full(task, learner, scale=scale)
+
+        def subset() -> Subset:
+            labels = torch.from_numpy(episode.support_labels)
+            return lite.draw_subset(gradient, labels, config.lite_h, generator, config.stratified)
+
         return lite.task_backward(
             task,
-            encode,
-            self.model.fit,
-            self.model.summed_loss,
-            subset=subset,
+            learner,
+            subset=subset(),
+            set_subset=subset() if learner.embed is not None else None,
             chunk=config.chunk,
             query_batch=config.query_batch,
             scale=scale,

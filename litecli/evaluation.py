@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import heads, images
+from litecli import backbone, images
+from litecli.config import Baseline
 from litecli.datasets import Dataset, read_dataset
 from litecli.encoder import Encoder
 from litecli.episodes import Episode, Source, sample_fixed
 from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli.methods import choose_method
 from litecli.model_library import Model
+from litecli.solvers import TaskSolver
 
 Progress = Callable[[int, int], None]
 
@@ -28,12 +31,15 @@ class Evaluation:
     shots: int
     query: int
     head: str
+    baseline: str  # "" = the model's own way, or a head
     images: int
     classes: int
     skipped: int
-    adapt_seconds: float  # encode and fit one task's support set, mean
-    adapt_macs: int  # multiply-accumulates of one task's support set
-    passes: int  # forward passes over the support set
+    short_classes: int  # classes with too few photos for `shots` and one query
+    adapt_seconds: float  # from decoded support photos to a classifier, median
+    adapt_macs: int  # multiply-accumulates of the networks over one task's support set, mean
+    adapt_parameters: int  # numbers that adapting sets, median
+    passes: int  # over the support set; a gradient step is three forward passes
     images_per_second: float  # decoded and encoded
 
 
@@ -48,30 +54,45 @@ def evaluate(
     seed: int = 0,
     head: str | None = None,
     lam: float | None = None,
-    progress: Progress | None = None,
+    baseline: Baseline | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], Progress] | None = None,
 ) -> Evaluation:
     """Accuracy of `model` on tasks drawn from a folder of class folders.
 
     Photos go through the loader, the preprocessing and the graph that `adapt` and `classify` use.
-    `head` is cosine, euclidean, ridge or auto (chosen per task by leave-one-out); None is the
-    model's own. Raises LiteError: too few classes or photos for the task (INPUT).
+    `head` is one of config.HEADS or auto (chosen per task by leave-one-out); None is the model's
+    own. A `baseline` adapts the model's plain network in its own way instead. Gradient steps on
+    photos and FiLM run through torch on `device`, and hold the decoded photos in memory.
+    `progress(label)` makes the function that is told (done, total).
+    Raises LiteError: too few classes or photos for the task (INPUT).
     """
     dataset = read_dataset([folder])
     one_source(dataset, folder, way)  # too few classes: say so before any photo is read
     encoder = Encoder(model.folder)
+    method = choose_method(model, encoder, head, lam, baseline, device)
+    squares: dict[int, np.ndarray] | None = {} if method.needs_photos else None
     started = time.perf_counter()
-    features, usable = encode_dataset(dataset, encoder, model, progress)
+    shown = progress("Photos") if progress else None
+    features, usable = encode_dataset(dataset, encoder, model, shown, squares)
     rate = int(usable.sum()) / max(time.perf_counter() - started, 1e-9)
-    kept = dataset.keep(usable)
-    source = one_source(kept, folder, way)
+    source = one_source(dataset.keep(usable), folder, way)
     check_shots(source, folder, shots)
-    chosen = head or model.config.head
-    accuracies = [
-        task_accuracy(features, sample_fixed(source, way, shots, query, seed, k), chosen, lam)
-        for k in range(tasks)
-    ]
-    seconds, macs = adapt_cost(model, encoder, features, source, (way, shots, seed), chosen)
+
+    solver = method.solver(features, squares or {})
+    accuracies, seconds, sizes, numbers = [], [], [], []
+    shown = progress("Tasks") if progress and method.needs_photos else None
+    for k in range(tasks):
+        episode = sample_fixed(source, way, shots, query, seed, k)
+        accuracy, taken, num_parameters = solve_task(solver, episode)
+        accuracies.append(accuracy)
+        seconds.append(taken + len(episode.support) * method.seconds_ahead)
+        sizes.append(len(episode.support))
+        numbers.append(num_parameters)
+        if shown is not None:
+            shown(k + 1, tasks)
     mean, ci95 = mean_and_interval(accuracies)
+    macs = method.passes * network_macs(model) + method.other_macs
     return Evaluation(
         accuracy=mean,
         ci95=ci95,
@@ -79,13 +100,16 @@ def evaluate(
         way=way,
         shots=shots,
         query=query,
-        head=chosen,
+        head=method.head,
+        baseline=baseline.name if baseline else "",
         images=int(usable.sum()),
         classes=len(source.classes),
         skipped=int((~usable).sum()),
-        adapt_seconds=seconds,
-        adapt_macs=macs,
-        passes=1,
+        short_classes=short_classes(source, shots),
+        adapt_seconds=float(np.median(seconds)),
+        adapt_macs=round(float(np.mean(sizes)) * macs),
+        adapt_parameters=int(np.median(numbers)),
+        passes=method.passes,
         images_per_second=rate,
     )
 
@@ -120,70 +144,59 @@ def check_shots(source: Source, folder: Path, shots: int) -> None:
         )
 
 
+def short_classes(source: Source, shots: int) -> int:
+    """How many classes give a task fewer than `shots` support photos."""
+    kept = 1 if source.query is None else 0  # one photo is always left to ask about
+    return sum(len(pool) - kept < shots for pool in source.support)
+
+
 def encode_dataset(
-    dataset: Dataset, encoder: Encoder, model: Model, progress: Progress | None
+    dataset: Dataset,
+    encoder: Encoder,
+    model: Model,
+    progress: Progress | None,
+    squares: dict[int, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [n, D] of every photo, and which could be read, bool [n]."""
+    """Features float32 [n, D] of every photo, and which could be read, bool [n].
+
+    `squares` is given the decoded photos by number, uint8 [S, S, 3].
+    """
+    preprocess = model.config.preprocess
 
     def read(path: Path) -> np.ndarray | None:
         try:
-            return images.load_input(path, model.config.preprocess)[0]
+            return images.load_square(path, preprocess)[0]
         except PhotoError:
             return None
 
     count = len(dataset.paths)
     features = np.zeros((count, model.config.num_features), np.float32)
     usable = np.zeros(count, bool)
-    for n, pixels in enumerate(images.in_order(read, dataset.paths, workers=2, ahead=16)):
-        if pixels is not None:
-            features[n] = encoder.encode(pixels[None])[0]
+    for n, square in enumerate(images.in_order(read, dataset.paths, workers=2, ahead=16)):
+        if square is not None:
+            features[n] = encoder.encode(images.to_input(square, preprocess)[None])[0]
             usable[n] = True
+            if squares is not None:
+                squares[n] = square
         if progress is not None:
             progress(n + 1, count)
     return features, usable
 
 
-def task_accuracy(
-    features: np.ndarray, episode: Episode, head: str, lam: float | None = None
-) -> float:
-    """Share of an episode's query photos that the head names rightly, after seeing its support."""
-    support, labels = features[episode.support], episode.support_labels
-    if head == "auto":
-        head = heads.choose_head(support, labels, episode.way)
-    options = {"lam": lam} if head == "ridge" and lam is not None else {}
-    params = heads.HEADS[head].fit(support, labels, episode.way, **options)
-    scores = heads.HEADS[head].score(params, features[episode.query])
-    return float((scores.argmax(axis=1) == episode.query_labels).mean())
+def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]:
+    """Share of an episode's query photos that are named rightly after learning its support set.
 
-
-def adapt_cost(
-    model: Model,
-    encoder: Encoder,
-    features: np.ndarray,
-    source: Source,
-    shape: tuple[int, int, int],
-    head: str,
-    repeats: int = 3,
-) -> tuple[float, int]:
-    """Median seconds to encode and fit one task's support set, and its multiply-accumulates."""
-    way, shots, seed = shape
-    size = model.config.preprocess.image_size
-    blank = np.zeros((1, 3, size, size), np.float32)
-    seconds = []
-    for k in range(repeats):
-        episode = sample_fixed(source, way, shots, 1, seed, k)
-        started = time.perf_counter()
-        for _ in episode.support:
-            encoder.encode(blank)
-        task_accuracy(features, episode, head)
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds)), way * shots * network_macs(model)
+    Also the seconds that learning took, and how many numbers it set.
+    """
+    started = time.perf_counter()
+    classifier = solver.adapt(episode.support, episode.support_labels)
+    seconds = time.perf_counter() - started
+    named = classifier.scores(episode.query).argmax(axis=1)
+    return float((named == episode.query_labels).mean()), seconds, classifier.num_parameters
 
 
 def network_macs(model: Model) -> int:
     """Multiply-accumulates of the model's network for one image."""
-    from litecli import backbone
-
     network = backbone.rebuild(model.config.architecture, model.config.architecture_args)
     return backbone.count_macs(network.eval(), model.config.preprocess.image_size)
 

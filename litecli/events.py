@@ -14,7 +14,11 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Started:
-    """The run begins (or goes on) at `step` of `num_steps`, all stages together."""
+    """The run begins (or goes on) at `step` of `num_steps`, all stages together.
+
+    With a memory budget: how many photos go through the network at once, and the peak in bytes
+    to expect with that; 0 without one.
+    """
 
     data: str
     device: str
@@ -22,6 +26,9 @@ class Started:
     step: int
     num_steps: int
     warnings: tuple[str, ...]
+    chunk: int = 0
+    query_batch: int = 0
+    expected_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,17 @@ class Validated:
 
 @dataclass(frozen=True)
 class Finished:
-    """All steps are done; `accuracy` is the best validation accuracy, OUT/model holds it."""
+    """All steps are done; `accuracy` is the best validation accuracy, OUT/model holds it.
+
+    `peak_memory` in bytes is the most this session had at once (0: the system does not tell),
+    `expected_memory` what a memory budget had foreseen (0: none was asked for).
+    """
 
     model: str
     accuracy: float
     seconds: float
+    peak_memory: int = 0
+    expected_memory: int = 0
 
 
 Event = Preparing | Started | Stepped | Validated | Finished

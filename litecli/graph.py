@@ -1,6 +1,6 @@
-"""A network as an ONNX graph whose weights are the model's own safetensors file.
+"""A part of a model as an ONNX graph whose weights are the model's own safetensors file.
 
-The graph stores no weights: every initializer that is a tensor of the network points into
+The graph stores no weights: every initializer that is a tensor of the model points into
 model.safetensors by offset and length (ONNX external data), so a model is on disk once and both
 paths, torch and onnxruntime, read the same bytes.
 """
@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +23,27 @@ from torch import nn
 from litecli import storage
 from litecli.config import BACKBONE_PREFIX as PREFIX
 
+SET_PREFIX = "set_encoder."  # of the names of the set encoder's tensors in a model file
 INPUT, OUTPUT = "images", "features"
 WEIGHTS_FILE = "model.safetensors"
 
 
-class _Features(nn.Module):
-    """Gives the network's parameters the prefix they have in the model file."""
+class _Named(nn.Module):
+    """Gives a network's parameters the prefix they have in the model file."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, prefix: str) -> None:
         super().__init__()
-        self.backbone = network
+        self.part = prefix.removesuffix(".")
+        self.add_module(self.part, network)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.backbone(images)
+        return self.get_submodule(self.part)(images)
 
 
-def export(network: nn.Module, image_size: int) -> onnx.ModelProto:
-    """The network's graph, images [B, 3, S, S] -> features [B, D] with B free, weights inside.
+def export(network: nn.Module, image_size: int, prefix: str = PREFIX) -> onnx.ModelProto:
+    """A network's graph, images [B, 3, S, S] -> features [B, D] with B free, weights inside.
 
+    `prefix` goes before the names of its tensors, as in the model file.
     Only constant folding and the removal of unused nodes are applied, so that weights keep their
     names and onnxruntime fuses convolution and norm itself when it loads the graph.
     """
@@ -47,7 +51,7 @@ def export(network: nn.Module, image_size: int) -> onnx.ModelProto:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet_exporter():
         warnings.simplefilter("ignore")  # the exporter's own deprecations; nothing a user can mend
         program = torch.onnx.export(
-            _Features(network.cpu().eval()),
+            _Named(network.cpu().eval(), prefix),
             (example,),
             dynamo=True,
             optimize=False,
@@ -58,7 +62,7 @@ def export(network: nn.Module, image_size: int) -> onnx.ModelProto:
         )
         assert program is not None
         # A folded weight would lose its name and be stored twice; onnxruntime folds it at loading.
-        fold_constants(program.model, should_fold=_touches_no_weight)
+        fold_constants(program.model, should_fold=partial(_touches_no_weight, prefix=prefix))
         RemoveUnusedNodesPass()(program.model)
         graph = onnx_ir.to_proto(program.model)
     for node in graph.graph.node:  # stack traces of the exporting machine are nobody's business
@@ -73,7 +77,7 @@ def shared_tensors(graph: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {
         tensor.name: onnx.numpy_helper.to_array(tensor)
         for tensor in graph.graph.initializer
-        if tensor.name.startswith(PREFIX) or _num_bytes(tensor) > 4096
+        if _is_shared(tensor)
     }
 
 
@@ -81,7 +85,7 @@ def point_into(graph: onnx.ModelProto, weights: Path) -> bytes:
     """The serialised graph with its shared tensors replaced by references into `weights`."""
     offsets = storage.tensor_offsets(weights)
     for tensor in graph.graph.initializer:
-        if tensor.name not in offsets:
+        if not _is_shared(tensor):
             continue
         offset, length = offsets[tensor.name]
         tensor.ClearField("raw_data")
@@ -96,14 +100,14 @@ def point_into(graph: onnx.ModelProto, weights: Path) -> bytes:
     return graph.SerializeToString()
 
 
-def _touches_no_weight(node: onnx_ir.Node) -> bool | None:
+def _touches_no_weight(node: onnx_ir.Node, prefix: str) -> bool | None:
     """False for a node that reads a weight of the network, else the optimiser's own choice."""
     names = (value.name for value in node.inputs if value is not None)
-    return False if any(name is not None and name.startswith(PREFIX) for name in names) else None
+    return False if any(name is not None and name.startswith(prefix) for name in names) else None
 
 
-def _num_bytes(tensor: onnx.TensorProto) -> int:
-    return onnx.numpy_helper.to_array(tensor).nbytes
+def _is_shared(tensor: onnx.TensorProto) -> bool:
+    return tensor.name.startswith((PREFIX, SET_PREFIX)) or len(tensor.raw_data) > 4096
 
 
 @contextlib.contextmanager

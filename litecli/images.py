@@ -79,14 +79,20 @@ def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
 
 
 def load_input(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
-    """A network's input, float32 [3, S, S], and the photo with notes on how it looks.
+    """A network's input, float32 [3, S, S], and the photo with notes; see `load_square`."""
+    square, photo = load_square(source, preprocess)
+    return to_input(square, preprocess), photo
+
+
+def load_square(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
+    """What a network sees, uint8 [S, S, 3], and the photo with notes on how it looks.
 
     A large photo is shrunk early to no less than twice the size that is then resampled with care:
     its features hardly differ from those of the full picture. Raises PhotoError.
     """
     photo = open_photo(source, shortest_side=2 * preprocess.resize_side)
-    pixels = to_square(photo.image, preprocess)
-    return to_input(pixels, preprocess), replace(photo, notes=photo.notes + _look(pixels, photo))
+    square = to_square(photo.image, preprocess)
+    return square, replace(photo, notes=photo.notes + _look(square, photo))
 
 
 def load_pixels(source: Path | bytes, side: int) -> np.ndarray:

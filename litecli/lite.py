@@ -8,20 +8,37 @@ H images chosen uniformly, each weighted N/H, give an unbiased estimate of the f
 weight belongs to the support path alone; the path through the queries is exact and unscaled.
 Memory is one chunk, whatever N and H are.
 
+A learner with FiLM uses the support set twice: a set encoder's outputs make the network's norm
+parameters, and with those the network makes features. The gradient of the first use holds the
+second one's as a factor, and the product of two sampled sums is unbiased only when the two subsets
+are drawn independently: `task_backward` takes one for each.
+
 `lite`, `stratified`, `exact` and `none` are the same backward pass with another subset; `full` is
 ordinary back-propagation through everything, the reference the others are tested against.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-Encode = Callable[[Tensor], Tensor]  # images [B, 3, S, S] -> outputs [B, D]
-Fit = Callable[[Tensor, Tensor], dict[str, Tensor]]  # features [N, D], labels [N] -> parameters
-SummedLoss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]  # parameters, queries, labels
+Film = Mapping[str, Tensor]  # a norm parameter's name in the network -> its value in this task
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A few-shot learner as functions of tensors; only one with FiLM has the last two.
+
+    No image's output may depend on the images beside it.
+    """
+
+    encode: Callable[[Tensor, Film], Tensor]  # images [B, 3, S, S], FiLM -> features [B, D]
+    fit: Callable[[Tensor, Tensor], dict[str, Tensor]]  # features [N, D], labels -> parameters
+    loss: Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]  # summed over a query batch
+    embed: Callable[[Tensor], Tensor] | None = None  # images -> set encoder's outputs [B, d]
+    generate: Callable[[Tensor], Film] | None = None  # those of a whole support set [N, d] -> FiLM
 
 
 class Images(Protocol):
@@ -109,14 +126,18 @@ def parts(total: int, chunk: int) -> Iterator[Tensor]:
     return iter(torch.arange(total).split(chunk)) if total else iter(())
 
 
-def encode_all(encode: Encode, images: Images, chunk: int) -> Tensor:
+def encode_all(encode: Callable[[Tensor], Tensor], images: Images, chunk: int) -> Tensor:
     """Outputs [N, D] of every image without a graph, `chunk` images at a time."""
     with torch.no_grad():
         return torch.cat([encode(images[part]) for part in parts(len(images), chunk)])
 
 
 def support_backward(
-    encode: Encode, images: Images, gradients: Tensor, subset: Subset, chunk: int
+    encode: Callable[[Tensor], Tensor],
+    images: Images,
+    gradients: Tensor,
+    subset: Subset,
+    chunk: int,
 ) -> None:
     """Run the subset again with gradient and feed it its share of dL/de, chunk by chunk.
 
@@ -135,57 +156,89 @@ def support_backward(
 
 def task_backward(
     task: Task,
-    encode: Encode,
-    fit: Fit,
-    loss: SummedLoss,
+    learner: Learner,
     *,
     subset: Subset,
+    set_subset: Subset | None = None,
     chunk: int,
     query_batch: int,
     scale: float = 1.0,
 ) -> float:
     """Add the gradient of `scale` x the task's mean query loss to `.grad`; return the mean loss.
 
-    `fit` turns support features [N, D] into the task's parameters, `loss` sums the loss of one
-    query batch. The support set is encoded once per task however many query batches there are;
-    batches count by their size, so the result does not depend on `query_batch` or `chunk`.
+    `subset` is back-propagated through the network, `set_subset` (drawn independently) through
+    the set encoder of a learner with FiLM. The support set is encoded once per task however many
+    query batches there are; batches count by their size, so the result does not depend on
+    `query_batch` or `chunk`.
     """
-    device = task.support_labels.device
-    features = encode_all(encode, task.support_images, chunk).requires_grad_()
-    with torch.enable_grad():
-        fitted = fit(features, task.support_labels)
-    leaves = {name: value.detach().requires_grad_() for name, value in fitted.items()}
+    support = task.support_images
+    outputs, generated = _condition(learner, support, chunk)
+    film = _leaves(generated)
 
-    num_query = len(task.query_labels)
-    total = 0.0
+    def encode(images: Tensor) -> Tensor:
+        return learner.encode(images, film)
+
+    features = encode_all(encode, support, chunk).requires_grad_()
+    with torch.enable_grad():
+        fitted = learner.fit(features, task.support_labels)
+    leaves = _leaves(fitted)
+
+    num_query, total = len(task.query_labels), 0.0
     for part in parts(num_query, query_batch):
         with torch.enable_grad():
             queries = encode(task.query_images[part])
-            summed = loss(leaves, queries, task.query_labels[part.to(device)])
+            labels = task.query_labels[part.to(task.query_labels.device)]
+            summed = learner.loss(leaves, queries, labels)
             (summed * (scale / num_query)).backward()
         total += float(summed.detach())
 
-    arrived = [
-        name
-        for name, value in leaves.items()
-        if value.grad is not None and fitted[name].requires_grad
-    ]
-    torch.autograd.backward(
-        [fitted[name] for name in arrived], [leaves[name].grad for name in arrived]
-    )
+    _pass_on(leaves, fitted)
     if features.grad is not None:
-        support_backward(encode, task.support_images, features.grad, subset, chunk)
+        support_backward(encode, support, features.grad, subset, chunk)
+    # The FiLM values have their whole gradient only now: from the queries and from the support.
+    _pass_on(film, generated)
+    if outputs is not None and outputs.grad is not None:
+        assert learner.embed is not None and set_subset is not None, "the set encoder's own subset"
+        support_backward(learner.embed, support, outputs.grad, set_subset, chunk)
     return total / num_query
 
 
-def task_backward_full(
-    task: Task, encode: Encode, fit: Fit, loss: SummedLoss, *, scale: float = 1.0
-) -> float:
+def task_backward_full(task: Task, learner: Learner, *, scale: float = 1.0) -> float:
     """The same gradient by ordinary autograd over the whole task at once: the reference."""
-    everything = torch.arange(len(task.support_labels)), torch.arange(len(task.query_labels))
+    support = task.support_images[torch.arange(len(task.support_labels))]
     with torch.enable_grad():
-        fitted = fit(encode(task.support_images[everything[0]]), task.support_labels)
-        queries = encode(task.query_images[everything[1]])
-        mean = loss(fitted, queries, task.query_labels) / len(task.query_labels)
+        film: Film = {}
+        if learner.embed is not None and learner.generate is not None:
+            film = learner.generate(learner.embed(support))
+        fitted = learner.fit(learner.encode(support, film), task.support_labels)
+        del support
+        queries = learner.encode(task.query_images[torch.arange(len(task.query_labels))], film)
+        mean = learner.loss(fitted, queries, task.query_labels) / len(task.query_labels)
         (mean * scale).backward()
     return float(mean.detach())
+
+
+def _condition(learner: Learner, support: Images, chunk: int) -> tuple[Tensor | None, Film]:
+    """The set encoder's outputs [N, d], a leaf, and the FiLM values made of them."""
+    if learner.embed is None or learner.generate is None:
+        return None, {}
+    outputs = encode_all(learner.embed, support, chunk).requires_grad_()
+    with torch.enable_grad():
+        return outputs, learner.generate(outputs)
+
+
+def _leaves(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same values cut off from their graph: each collects a gradient of its own."""
+    return {name: value.detach().requires_grad_() for name, value in values.items()}
+
+
+def _pass_on(leaves: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Send the gradients that the leaves have collected on into the graph of the values."""
+    arrived = [
+        name
+        for name, leaf in leaves.items()
+        if leaf.grad is not None and values[name].requires_grad
+    ]
+    torch.autograd.backward(
+        [values[name] for name in arrived], [leaves[name].grad for name in arrived]
+    )

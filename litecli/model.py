@@ -1,42 +1,49 @@
-"""A few-shot model: network, head and learned scale together, and its folder on disk."""
+"""A few-shot model: network, head and learned scale together."""
 
-import json
 import math
-import tempfile
-from pathlib import Path
+from collections.abc import Mapping
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 
-from litecli import backbone as backbones
-from litecli import graph, storage
-from litecli import weights as weight_files
 from litecli.backbone import Backbone
-from litecli.config import MODEL_KEY, NAMED_NETWORKS, OPEN_LICENCES, ModelConfig
-from litecli.encoder import Encoder
-from litecli.errors import ExitCode, LiteError
+from litecli.film import Generator, SetEncoder, check_film
+from litecli.generated_head import HIDDEN, generate_weights, linear_scores
 from litecli.heads import HEADS
-
-AGREEMENT = 1e-3  # largest difference of features, torch against ONNX, per unit of their length
+from litecli.labelled import class_means, normalise, one_hot
+from litecli.lite import Learner
 
 
 class FewShotModel(nn.Module):
-    """ProtoNets (Snell et al., 2017) or R2-D2 ridge (Bertinetto et al., 2019) on a timm network.
+    """A few-shot learner on a timm network: features, perhaps FiLM, and a head.
 
-    The network stays in evaluation mode: batch statistics are frozen and no layer draws random
-    numbers, so an image's features never depend on its neighbours.
+    ProtoNets (Snell et al., 2017), R2-D2 ridge (Bertinetto et al., 2019), CNAPs (Requeima et al.,
+    2019), Simple CNAPs (Bateni et al., 2020) are one class with different parts. The network stays
+    in evaluation mode: batch statistics are frozen and no layer draws random numbers, so an
+    image's features never depend on its neighbours.
     """
 
-    def __init__(self, backbone: Backbone, head: str) -> None:
+    def __init__(self, backbone: Backbone, head: str, film: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.network = backbone.network.eval()
         self.head = head
         # Cosines and ridge outputs live within -1 to 1: a softmax needs them stretched.
-        start = 1.0 if head == "euclidean" else 10.0
+        start = 1.0 if head in ("euclidean", "mahalanobis") else 10.0
         self.log_scale = nn.Parameter(torch.tensor(math.log(start)))
+        self.head_generator = HeadGenerator(backbone.num_features) if head == "generated" else None
+        self.set_encoder = self.generator = None
+        if film:
+            layers = check_film(self.network, backbone.architecture)
+            self.set_encoder, self.generator = SetEncoder(), Generator(layers)
+
+    @property
+    def has_film(self) -> bool:
+        """Whether a support set gives the network's norm layers new values."""
+        return self.generator is not None
 
     def train(self, mode: bool = True) -> "FewShotModel":
         """Training mode concerns gradients only; the layers stay in evaluation mode."""
@@ -44,146 +51,81 @@ class FewShotModel(nn.Module):
         self.network.eval()
         return self
 
-    def features(self, images: Tensor, bf16: bool = False) -> Tensor:
-        """float32 features [B, D] of images [B, 3, S, S], computed on the model's device."""
-        device = self.log_scale.device
-        images = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            features = self.network(images)
-        return features.float()
+    def embed(self, images: Tensor, bf16: bool = False) -> Tensor:
+        """The set encoder's outputs [B, 64] of images [B, 3, S, S]."""
+        assert self.set_encoder is not None, "only a model with FiLM has a set encoder"
+        images = self._placed(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            return self.set_encoder(images).to(self.log_scale)
+
+    def generate(self, outputs: Tensor) -> dict[str, Tensor]:
+        """The network's norm parameters for a support set with set encoder's outputs [N, 64]."""
+        assert self.generator is not None, "only a model with FiLM has a generator"
+        return self.generator(outputs, dict(self.network.named_parameters()))
+
+    def features(
+        self, images: Tensor, bf16: bool = False, film: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """Features [B, D] of images [B, 3, S, S], in the precision and on the device of the model.
+
+        `film` replaces norm parameters of the network for this call.
+        """
+        images = self._placed(images)
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            features = functional_call(self.network, dict(film or {}), (images,))
+        return features.to(self.log_scale)
 
     def fit(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """The head's parameters of one task, and the scale: differentiable in `features` [N, D]."""
-        options = {"lam": 0.1} if self.head == "ridge" else {}
-        fitted = HEADS[self.head].fit(
-            features, labels, int(labels.max()) + 1, strength=0.0, **options
-        )
+        num_classes = int(labels.max()) + 1
+        if self.head_generator is not None:
+            known = normalise(features)
+            means = class_means(known, one_hot(labels, num_classes, known))
+            fitted = {"weights": self.head_generator(means)}
+        else:
+            lam = 0.1 if self.head == "ridge" else 0.0
+            fitted = HEADS[self.head].fit(features, labels, num_classes, strength=0.0, lam=lam)
         return {**fitted, "scale": self.log_scale.exp()}
+
+    def scores(self, fitted: Mapping[str, Tensor], queries: Tensor) -> Tensor:
+        """Logits [M, C] of query features [M, D]."""
+        if self.head_generator is not None:
+            scores = linear_scores(fitted["weights"], normalise(queries))
+        else:
+            params = {name: value for name, value in fitted.items() if name != "scale"}
+            scores = HEADS[self.head].score(params, queries)
+        return scores * fitted["scale"]
 
     def summed_loss(self, fitted: dict[str, Tensor], queries: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy summed over a query batch [M, D] with labels [M]."""
-        params = {name: value for name, value in fitted.items() if name != "scale"}
-        scores = HEADS[self.head].score(params, queries) * fitted["scale"]
-        return functional.cross_entropy(scores, labels, reduction="sum")
+        return functional.cross_entropy(self.scores(fitted, queries), labels, reduction="sum")
 
-
-def write_model(
-    model: FewShotModel, config: ModelConfig, folder: Path, texts: dict[str, str]
-) -> None:
-    """Write a model folder: weights, graph, and `texts` (file name -> content: recipe, card).
-
-    The graph is checked against torch before anything is replaced; raises LiteError (MACHINE)
-    when they disagree.
-    """
-    network = model.network.float().cpu()
-    proto = graph.export(network, config.preprocess.image_size)
-    tensors = {
-        graph.PREFIX + name: value.numpy()
-        for name, value in weight_files.counted_out(network.state_dict()).items()
-    }
-    shared = graph.shared_tensors(proto)
-    tensors |= {name: value for name, value in shared.items() if name not in tensors}
-    tensors["head.log_scale"] = model.log_scale.detach().cpu().numpy()
-    metadata = {MODEL_KEY: json.dumps(config.to_dict(), sort_keys=True)}
-    weights = storage.tensor_bytes(tensors, metadata)
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        (scratch / graph.WEIGHTS_FILE).write_bytes(weights)
-        encoder = graph.point_into(proto, scratch / graph.WEIGHTS_FILE)
-        (scratch / "encoder.onnx").write_bytes(encoder)
-        check_graph(network, scratch, config.preprocess.image_size)
-    contents = {folder / graph.WEIGHTS_FILE: weights, folder / "encoder.onnx": encoder}
-    contents |= {folder / name: text.encode() for name, text in texts.items()}
-    storage.write_together(contents, what=f"model {config.name}")
-
-
-def check_graph(network: nn.Module, folder: Path, image_size: int) -> float:
-    """Compare encoder.onnx with the torch network on noise; return the relative difference."""
-    rng = np.random.default_rng(0)
-    images = rng.standard_normal((2, 3, image_size, image_size)).astype(np.float32)
-    with torch.no_grad():
-        expected = network.eval()(torch.from_numpy(images)).numpy()
-    found = Encoder(folder).encode(images)
-    difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
-    if not difference < AGREEMENT:
-        raise LiteError(
-            f"The exported network differs from the trained one by {difference:.1e}.",
-            "Its photos would be named differently than in training; nothing was written.",
-            "another --backbone, or report this network",
-            code=ExitCode.MACHINE,
-        )
-    return difference
-
-
-def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
-    """The torch model of a model folder; LiteError (MISSING) when its weights do not fit."""
-    described = backbones.from_model(folder, config)
-    model = FewShotModel(described, "cosine" if config.head == "auto" else config.head)
-    tensors, _ = storage.read_tensors(folder / graph.WEIGHTS_FILE)
-    with torch.no_grad():
-        model.log_scale.copy_(torch.from_numpy(tensors["head.log_scale"]))
-    return model
-
-
-def model_config(name: str, model: FewShotModel, learner: str, head: str) -> ModelConfig:
-    """The config that a model folder of this model carries."""
-    described = model.backbone
-    return ModelConfig(
-        name=name,
-        architecture=described.architecture,
-        architecture_args=described.architecture_args,
-        num_features=described.num_features,
-        preprocess=described.preprocess,
-        learner=learner,
-        head=head,
-        licence=described.licence,
-        origin=described.origin,
-    )
-
-
-def fetch(
-    name: str,
-    folder: Path,
-    weights: str = "auto",
-    head: str = "auto",
-    image_size: int | None = None,
-    offline: bool = False,
-    accept_licence: bool = False,
-) -> ModelConfig:
-    """Make a model folder of a timm pretrained network (`litecli models fetch`).
-
-    `name` is a timm name or a key of config.NAMED_NETWORKS. Raises LiteError as `backbone.build`
-    does, and USAGE before any download when the weights' licence has to be accepted.
-    """
-    if name in NAMED_NETWORKS:
-        name, own_size = NAMED_NETWORKS[name]
-        image_size = image_size or own_size
-    if weights == "auto":
-        _check_licence(name, accept_licence)
-    described = backbones.build(name, weights, image_size, offline)
-    model = FewShotModel(described, "cosine" if head == "auto" else head)
-    config = model_config(folder.name, model, "protonets", head)
-    write_model(model, config, folder, {"README.md": _fetched_card(config)})
-    return config
-
-
-def _check_licence(name: str, accepted: bool) -> None:
-    if not name.startswith("hf-hub:"):
-        backbones.check_name(name)
-    licence = backbones.licence_of(name)
-    if licence not in OPEN_LICENCES and not accepted:
-        raise LiteError(
-            f"The weights of {name} have a licence of their own: {licence}.",
-            f"Read it on their page: https://huggingface.co/timm/{name}",
-            "the same command with --accept-license",
-            code=ExitCode.USAGE,
+    def functions(self, bf16: bool = False) -> Learner:
+        """This learner as the functions that lite.py takes."""
+        return Learner(
+            encode=lambda images, film: self.features(images, bf16, film),
+            fit=self.fit,
+            loss=self.summed_loss,
+            embed=partial(self.embed, bf16=bf16) if self.has_film else None,
+            generate=self.generate if self.has_film else None,
         )
 
+    def _placed(self, images: Tensor) -> Tensor:
+        return images.to(self.log_scale.device, memory_format=torch.channels_last)
 
-def _fetched_card(config: ModelConfig) -> str:
-    return (
-        f"# {config.name}\n\n"
-        f"{config.architecture} as it comes, not meta-trained: {config.origin}.\n"
-        f"Features {config.num_features}, image size {config.preprocess.image_size} px, "
-        f"head {config.head}.\nLicence of the weights: {config.licence}.\n"
-    )
+
+class HeadGenerator(nn.Module):
+    """The weights of CNAPs' head (generated_head.py): class means [C, D] -> [C, D + 1]."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        inner = torch.empty(HIDDEN, num_features)
+        nn.init.kaiming_uniform_(inner, nonlinearity="relu")
+        # Means have length 1, so an entry is about D ** -0.5: the hidden layer is scaled up to 1.
+        self.inner_weight = nn.Parameter(inner * num_features**0.5)
+        self.inner_bias = nn.Parameter(torch.zeros(HIDDEN))
+        self.outer_weight = nn.Parameter(torch.zeros(num_features + 1, HIDDEN))
+
+    def forward(self, means: Tensor) -> Tensor:
+        """See `generated_head.generate_weights`."""
+        return generate_weights(dict(self.named_parameters()), means)

@@ -1,7 +1,8 @@
 """The models a person can adapt: those shipped with litecli and those in the user's data folder.
 
 A model is a folder: model.safetensors (its config is JSON in the header), encoder.onnx (the graph
-alone; its weights are in model.safetensors), recipe.toml, README.md (the card).
+alone; its weights are in model.safetensors), with FiLM task.onnx (the same of the set encoder),
+recipe.toml, README.md (the card).
 """
 
 import json
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from litecli import storage
-from litecli.config import MODEL_SCHEMA, ModelConfig
+from litecli.config import ENCODER_GRAPH, MODEL_SCHEMA, TASK_GRAPH, ModelConfig
 from litecli.data_folder import (
     FORBIDDEN,
     check_name,
@@ -25,7 +26,7 @@ from litecli.data_folder import (
 from litecli.errors import ExitCode, LiteError
 from litecli.profile import HEADER_KEY, Profile
 
-_FILES = ("model.safetensors", "encoder.onnx")  # the fingerprint is over these
+_FILES = ("model.safetensors", ENCODER_GRAPH)  # the fingerprint is over these
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Model:
     name: str
     folder: Path
     config: ModelConfig
-    fingerprint: str  # sha256 over model.safetensors and encoder.onnx
+    fingerprint: str  # sha256 over model.safetensors and the graphs
     named: bool = True  # False: used by its folder, and found again only there
 
 
@@ -45,14 +46,7 @@ def open_model(folder: Path, name: str | None = None) -> Model:
     Raises LiteError (MISSING): a file is absent or damaged, or a newer litecli wrote the model.
     """
     for file in _FILES:
-        if not (folder / file).is_file():
-            inner = folder / "model"
-            raise LiteError(
-                f"{folder} is not a model: it has no {file}.",
-                "A model is a folder with model.safetensors and encoder.onnx.",
-                f"litecli models add {quoted(inner)}" if (inner / file).is_file() else "",
-                code=ExitCode.MISSING,
-            )
+        _check_file(folder, file)
     header = storage.read_metadata(folder / "model.safetensors").get(HEADER_KEY, "null")
     try:
         data = json.loads(header)
@@ -71,7 +65,9 @@ def open_model(folder: Path, name: str | None = None) -> Model:
             fix="pip install --upgrade litecli",
             code=ExitCode.MISSING,
         )
-    fingerprint = storage.files_sha256([folder / file for file in _FILES])
+    files = (*_FILES, TASK_GRAPH) if config.film else _FILES
+    _check_file(folder, files[-1])
+    fingerprint = storage.files_sha256([folder / file for file in files])
     return Model(name or config.name, folder, config, fingerprint, named=name is not None)
 
 
@@ -219,6 +215,17 @@ def check_same_model(profile: Profile, model: Model) -> None:
             else f'Profile "{profile.name}" was learned on {profile.model_name}, not {model.name}.',
             "The features of one model mean nothing to another.",
             f"litecli adapt {quoted(profile.folder)}   (learn it again)",
+            code=ExitCode.MISSING,
+        )
+
+
+def _check_file(folder: Path, file: str) -> None:
+    if not (folder / file).is_file():
+        inner = folder / "model"
+        raise LiteError(
+            f"{folder} is not a model: it has no {file}.",
+            "A model is a folder with model.safetensors and encoder.onnx, with FiLM task.onnx too.",
+            f"litecli models add {quoted(inner)}" if (inner / file).is_file() else "",
             code=ExitCode.MISSING,
         )
 

@@ -21,7 +21,7 @@ from litecli.config import Preprocess
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Skipped, scan_objects
-from litecli.heads import HEADS
+from litecli.model_heads import head_of
 from litecli.model_library import Model, check_same_model
 from litecli.profile import Profile
 from litecli.support import Support, read_support, workers
@@ -83,8 +83,9 @@ def adapt(
     """Learn the objects of a folder: one sub-folder of photos per object. Saves nothing.
 
     `head` is a key of heads.HEADS, "auto", or None for the model's own choice. `previous` lends
-    the features of photos it has already seen by the same model; the profile is the same, byte
-    for byte, as without it. `progress(done, total)` is called after every photo.
+    the features of photos it has already seen by the same model, with FiLM only if no photo came
+    or went; the profile is the same, byte for byte, as without it. `progress(done, total)` is
+    called after every photo.
     Raises LiteError (USAGE, INPUT) for folders that cannot be learned from.
     """
     start = time.perf_counter()
@@ -96,8 +97,10 @@ def adapt(
         [photo.embedding for photo in support.photos if photo.embedding is not None]
     )
     looks = np.stack([photo.look for photo in support.photos])
-    check = selfcheck.check_support(features, labels, len(names), looks, head or model.config.head)
-    params = HEADS[check.head].fit(features, labels, len(names), **check.options)
+    head = head or model.config.head
+    chosen = None if head == "auto" else head_of(model, head)
+    check = selfcheck.check_support(features, labels, len(names), looks, chosen)
+    params = check.head.fit(features, labels, len(names), **check.options)
     told = {photo.hash: list(photo.notes) for photo in support.photos if photo.notes}
     profile = Profile(
         name=name,
@@ -105,7 +108,7 @@ def adapt(
         model_name=model.name,
         model_folder="" if model.named else model.folder.resolve().as_posix(),
         model_fingerprint=model.fingerprint,
-        head=check.head,
+        head=check.head.name,
         head_params={key: np.asarray(value) for key, value in params.items()},
         temperature=check.temperature,
         unknown_threshold=check.unknown_threshold,
@@ -116,6 +119,7 @@ def adapt(
         embeddings=features,
         looks=looks,
         check=check.to_dict(names, support.paths) | {"photo_notes": told},
+        film=support.film,
         thumbnails={p.hash: p.thumbnail for p in support.photos if p.thumbnail is not None},
     )
     folder_notes = {found.label: found.notes for found in scan.objects}
@@ -129,7 +133,7 @@ def adapt(
         profile=profile,
         objects=reports,
         skipped=support.skipped,
-        notes=(*scan.notes, *support.notes, *_notes(names, lost)),
+        notes=(*scan.notes, *support.notes, *_notes(names, lost, model)),
         embedded=support.embedded,
         reused=support.reused,
         seconds=support.seconds | {"head": now - began, "total": now - start},
@@ -168,7 +172,7 @@ def classify(
 def _classify(
     sources: Iterable[Source], profile: Profile, model: Model, threshold: float
 ) -> Iterator[Prediction]:
-    encoder = Encoder(model.folder)
+    encoder, head = Encoder(model.folder, profile.film), head_of(model, profile.head)
     strangeness = confidence.fit_novelty(profile.embeddings, profile.photo_labels)
     own = profile.embeddings / np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
     read = partial(_read_query, preprocess=model.config.preprocess)
@@ -177,7 +181,7 @@ def _classify(
             yield Prediction(name, None, False, 0.0, {}, None, pixels.reason)
             continue
         feature = encoder.encode(pixels[None])  # [1, D]
-        scores = HEADS[profile.head].score(profile.head_params, feature)
+        scores = head.score(profile.head_params, feature)
         shares = confidence.probabilities(scores, profile.temperature)[0]
         strange = confidence.novelty_of(strangeness, feature)[0]
         best = int(np.argmax(shares))
@@ -230,8 +234,12 @@ def _report(
     )
 
 
-def _notes(names: tuple[str, ...], lost: list[str]) -> list[str]:
+def _notes(names: tuple[str, ...], lost: list[str], model: Model) -> list[str]:
     notes = [f"no usable photo of {label}: not learned" for label in lost]
+    if model.config.film:
+        notes.append(
+            "the check is a little hopeful with this model: it tuned itself to all of these photos"
+        )
     if len(names) == 1:
         notes.append(f'only one object: answers will be "{names[0]}" or "unknown"')
     return notes

@@ -1,12 +1,21 @@
-"""What a meta-train run would cost, counted on one image of the real network."""
+"""What a meta-train run would cost, counted on the real network; advice when it was too much."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from litecli.config import TrainConfig
+import torch
+
+from litecli import backbone, datasets, memory, rehearsal, task_size
+from litecli.config import LEARNER_HEADS, TrainConfig
+from litecli.devices import resolve_device, use_bf16
+from litecli.episodes import Source
+from litecli.errors import ExitCode, LiteError
+from litecli.model import FewShotModel
 
 BYTES_A_WEIGHT = 16  # float32 weight, gradient and Adam's two moments
 BACKWARD_MACS = 2  # a backward pass costs about two forward passes
+PROCESS = 800_000_000  # bytes of Python, torch and the other libraries in a process's memory
+SAFE = 0.8  # share of the memory there is that advice may fill
 
 
 @dataclass(frozen=True)
@@ -21,66 +30,104 @@ class Plan:
     memory: int  # bytes: weights and the graph of one chunk
     memory_full: int  # bytes: weights and the graph of the whole task
     warnings: tuple[str, ...]
+    chunk: int  # photos in the network at once, fitted to the memory if one was asked for
+    query_batch: int
+    peak: int  # bytes of the whole run, as rehearsed; 0 when no memory was asked for
 
 
 def plan(config: TrainConfig) -> Plan:
     """Read the names of the data and build the network; raises LiteError as training would."""
-    from litecli import backbone, datasets
-
     weights = "none" if config.weights == "auto" else config.weights  # a plan downloads nothing
-    network = backbone.build(config.backbone, weights, config.image_size).network
+    built = backbone.build(config.backbone, weights, config.image_size)
     warnings: list[str] = []
-    episodes = config.episodes
-    way, support = episodes.way_max, episodes.support_max
-    query = way * episodes.query
-    data = "built-in drawn objects"
+    data, sources = "built-in drawn objects", ()
     if config.data:
         dataset = datasets.read_dataset(config.data)
+        sources = dataset.sources
         classes = dataset.num_classes()
         data = f"{len(dataset.paths)} photos of {classes} classes in {', '.join(config.data)}"
-        most = max(len(source.classes) for source in dataset.sources)
-        if most < way:
-            warnings.append(f"tasks have at most {most} classes, not {way}")
-            way = most
-            query = way * episodes.query
-        pools = sorted((len(p) for s in dataset.sources for p in s.support), reverse=True)
-        support = min(support, sum(pools[:way]))
-        query = min(query, sum(pools[:way]) - way)
+        most = max(len(source.classes) for source in sources)
+        if most < config.episodes.way_max:
+            warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
+    support, query = task_size.largest_task(config.episodes, sources)
     backward = {"lite": min(config.lite_h, support), "none": 0}.get(config.gradient, support)
-    per_image = backbone.count_macs(network, config.image_size)
-    activations = graph_bytes(network, config.image_size)
-    weight_bytes = BYTES_A_WEIGHT * sum(p.numel() for p in network.parameters())
-    at_once = min(max(config.chunk, config.query_batch), support + query)
-    whole = weight_bytes + activations * (support + query)
-    full = config.gradient == "full"
-    passes = (0 if full else support) + (1 + BACKWARD_MACS) * (backward + query)
+    per_image = backbone.count_macs(built.network, config.image_size)
+    activations = task_size.graph_bytes(built.network, config.image_size)
+    weight_bytes = BYTES_A_WEIGHT * sum(p.numel() for p in built.network.parameters())
+    forward_only = 0 if config.gradient == "full" else support
+    passes = forward_only + (1 + BACKWARD_MACS) * (backward + query)
+    peak = 0
+    if config.memory:
+        device = resolve_device(config.device)
+        head = LEARNER_HEADS.get(config.learner, config.head)
+        model = FewShotModel(built, head, config.uses_film).to(device)
+        config, peak = rehearsal.fit(config, model, sources, use_bf16(config.precision, device))
     return Plan(
         data=data,
         support=support,
         query=query,
         backward=backward,
         macs=per_image * passes,
-        memory=whole if full else weight_bytes + activations * at_once,
-        memory_full=whole,
+        memory=weight_bytes + activations * task_size.at_once(config, support, query),
+        memory_full=weight_bytes + activations * (support + query),
         warnings=tuple(warnings),
+        chunk=config.chunk,
+        query_batch=config.query_batch,
+        peak=peak,
     )
 
 
-def graph_bytes(network: Any, image_size: int) -> int:
-    """Bytes that autograd keeps of one image's forward pass, the weights left out."""
-    import torch
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch says so in more than one way."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        text in said for text in ("can't allocate memory", "not enough memory", "out of memory")
+    )
 
-    kept: dict[int, int] = {}
-    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
 
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+def out_of_memory(
+    config: TrainConfig, model: FewShotModel, sources: Sequence[Source], bf16: bool, stage: str
+) -> LiteError:
+    """The error of a run that ran out of memory in `stage`: about what it needs, and what fits.
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.enable_grad():
-        features = network(torch.zeros(1, 3, image_size, image_size))
-        total = sum(kept.values())
-    del features
-    return total
+    Counted, not measured: there is no memory left to try anything.
+    """
+    device = model.log_scale.device
+    support, query = task_size.largest_task(config.episodes, sources)
+    graph = rehearsal.SPREAD * task_size.graph_bytes(model.network, config.image_size, bf16)
+    fixed = BYTES_A_WEIGHT * sum(parameter.numel() for parameter in model.parameters())
+    there = 0
+    if device.type == "cuda":
+        there = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    elif device.type == "cpu":
+        fixed += PROCESS
+        there = memory.available() + memory.resident()
+
+    def need(chunk: int) -> int:
+        lower = replace(config, chunk=chunk, query_batch=min(config.query_batch, chunk))
+        return fixed + round(graph * task_size.at_once(lower, support, query))
+
+    chunk = max(1, min(max(config.chunk, config.query_batch), support + query) // 2)
+    while chunk > 1 and there and need(chunk) > SAFE * there:
+        chunk //= 2
+    about = f"(about {memory.written(need(chunk))})"
+    fix = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)} --resume {about}"
+    needed = need(max(config.chunk, config.query_batch))
+    if stage == "supervised":
+        batch, area = config.pretrain.batch, (config.pretrain.image_size / config.image_size) ** 2
+        needed = fixed + round(graph * batch * area)
+        fix = f"a new --out and, in a --config file, [pretrain] batch = {max(1, batch // 2)}"
+    elif config.gradient == "full":
+        exact = replace(config, gradient="exact")
+        size = memory.written(fixed + round(graph * task_size.at_once(exact, support, query)))
+        fix = f"a new --out with --gradient exact --chunk {config.chunk} (about {size})"
+    can = f", and {memory.written(there)} can be had" if there else ""
+    return LiteError(
+        "Out of memory; the state is saved.",
+        f"With {support} support photos of {config.image_size} px this needs about "
+        f"{memory.written(needed)}{can}.",
+        fix,
+        code=ExitCode.MACHINE,
+    )

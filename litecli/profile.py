@@ -32,7 +32,7 @@ class Profile:
     model_name: str
     model_folder: str  # where it was, if it was used by its folder; else ""
     model_fingerprint: str  # of the model whose features these are
-    head: str  # a key of heads.HEADS
+    head: str  # a key of heads.HEADS, or "generated": the model's own
     head_params: dict[str, np.ndarray]
     temperature: float  # scores / temperature are the logits of the softmax
     unknown_threshold: float  # a photo whose novelty is above this is none of the objects
@@ -44,11 +44,14 @@ class Profile:
     looks: np.ndarray  # int8 [N, 256], the photo as 16 x 16 greys; see selfcheck.look
     check: dict[str, Any] = field(default_factory=dict)  # JSON-ready; see selfcheck.Check.to_dict
     thumbnails: dict[str, bytes] = field(default_factory=dict)  # photo hash -> JPEG; may be empty
+    # With FiLM: the model's tensors that have other values for these photos, by name.
+    film: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and the metadata of the profile's file."""
     tensors = {f"head.{name}": np.asarray(array) for name, array in profile.head_params.items()}
+    tensors |= {f"film.{name}": array for name, array in profile.film.items()}
     tensors["embeddings"] = profile.embeddings
     tensors["looks"] = profile.looks
     tensors["photo_labels"] = profile.photo_labels
@@ -85,6 +88,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             embeddings=tensors["embeddings"],
             looks=tensors["looks"],
             head_params=_with_prefix(tensors, "head."),
+            film=_with_prefix(tensors, "film."),
             thumbnails={k: v.tobytes() for k, v in _with_prefix(tensors, "thumbnail.").items()},
         )
     except (KeyError, TypeError) as error:

@@ -96,6 +96,8 @@ class RunFolder:
 
     def _check_settings(self, before: dict[str, Any], config: TrainConfig) -> None:
         now = json.loads(json.dumps(asdict(config)))
+        # A setting that the litecli of that time did not have was what is its default now.
+        before = asdict(TrainConfig()) | before
         changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
         if changed:
             key = changed[0]

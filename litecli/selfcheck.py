@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from litecli import confidence
-from litecli.heads import HEADS, Options, choose_head
+from litecli.heads import HEADS, Head, Options, choose_head
 
 LOOK_SIDE = 16  # a look is the photo as LOOK_SIDE x LOOK_SIDE greys
 SAME_SHOT = 0.97  # correlation of two looks above which they are one view: a burst
@@ -24,7 +24,7 @@ FORECAST_Z = 1.28  # normal quantile of a two-sided 80 % interval
 class Check:
     """What the leave-one-out check of N photos of C objects found."""
 
-    head: str
+    head: Head
     options: Options  # what the head is fitted with
     temperature: float
     unknown_threshold: float
@@ -85,27 +85,30 @@ def views(looks: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def check_support(
-    features: np.ndarray, labels: np.ndarray, num_classes: int, looks: np.ndarray, head: str
+    features: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    looks: np.ndarray,
+    head: Head | None = None,
 ) -> Check:
     """Check a support set: features float32 [N, D], labels int64 [N] of every class 0..C-1.
 
-    `head` is a key of heads.HEADS or "auto", the better one of them in this very check.
+    `head` None: the one of heads.HEADS that is better in this very check.
     """
     groups = views(looks, labels)
     threshold = confidence.unknown_threshold(features, labels, groups)
     if num_classes == 1:
         # One object has nothing to be mixed up with: the check is whether it is known at all.
-        head = "cosine" if head == "auto" else head
+        head = head or HEADS["cosine"]
         options = Options(strength=0.0, lam=0.1)
         temperature = 1.0
         level, _ = confidence.held_out_novelty(features, labels, groups)
         # 0 = known without its own view, 1 = called unknown, -1 = there is no other view
         named = np.where(np.isnan(level), -1, (level > threshold).astype(np.int64))
     else:
-        if head == "auto":
-            head = choose_head(features, labels, num_classes, groups)
-        options = HEADS[head].options(features, labels, num_classes, groups=groups)
-        scores = HEADS[head].leave_one_out(features, labels, num_classes, groups=groups, **options)
+        head = head or HEADS[choose_head(features, labels, num_classes, groups)]
+        options = head.options(features, labels, num_classes, groups=groups)
+        scores = head.leave_one_out(features, labels, num_classes, groups=groups, **options)
         temperature = confidence.fit_temperature(scores, labels)
         own = scores[np.arange(len(labels)), labels]
         named = np.where(np.isfinite(own), scores.argmax(1), -1)

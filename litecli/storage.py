@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -141,15 +141,18 @@ def to_json(data: Any) -> str:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """All tensors and the metadata of a safetensors file.
+def read_tensors(
+    path: Path, names: Container[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of a safetensors file, all or those among `names`, and its metadata.
 
     Raises LiteError (MISSING) when the file is absent or unreadable, DamagedFileError (one of
     them) when it is not whole.
     """
     try:
         with safe_open(path, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            wanted = [n for n in file.keys() if names is None or n in names]  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in wanted}
             return tensors, file.metadata() or {}
     except (OSError, SafetensorError, TypeError) as error:
         raise _unreadable(path, error) from error

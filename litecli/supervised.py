@@ -46,8 +46,10 @@ class SupervisedStage:
     """Ordinary classification of all training classes, with batch statistics that move.
 
     Episodes freeze those statistics, and a network from random weights does not learn that way
-    (design decision 12). With a `teacher`, the student's features also predict the teacher's,
-    by a linear map that is thrown away afterwards (Hinton et al., 2015; Romero et al., 2015).
+    (design decision 12). They depend on the whole batch, so of many ranks the first trains alone
+    and the others wait for its weights. With a `teacher`, the student's features also predict the
+    teacher's, by a linear map that is thrown away afterwards (Hinton et al., 2015; Romero et al.,
+    2015).
     """
 
     name = "supervised"

@@ -1,9 +1,13 @@
-"""A folder of photos as a support set: every photo read and embedded once, doubles taken out."""
+"""A folder of photos as a support set: every photo read and embedded, doubles taken out.
+
+With FiLM a photo's features depend on all the others: when one comes or goes, all are made anew.
+"""
 
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +20,13 @@ from litecli.decoding import read_file
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
+from litecli.folding import FirstLook
 from litecli.model_library import Model
 from litecli.profile import Profile
+
+Place = tuple[str, str, str]  # of a photo: label, relative path, hash
+
+_ALL_ANEW = "photos came or went, so all were read anew: with this model each depends on the others"
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,9 @@ class Photo:
     look: np.ndarray  # int8 [256]; see selfcheck.look
     notes: tuple[str, ...]  # "dark", "very small", ...
     thumbnail: bytes | None  # JPEG
-    pixels: np.ndarray | None = None  # float32 [3, S, S] until there is an embedding
+    # Until a network has seen them: uint8 [S, S, 3], and as its input float32 [3, S, S].
+    square: np.ndarray | None = None
+    pixels: np.ndarray | None = None
     embedding: np.ndarray | None = None  # float32 [D]
 
 
@@ -44,6 +55,7 @@ class Support:
     embedded: int
     reused: int
     seconds: dict[str, float]  # read: waiting for photos; encode
+    film: dict[str, np.ndarray]  # see Profile.film
 
 
 def workers() -> int:
@@ -62,50 +74,126 @@ def read_support(
 ) -> Support:
     """Read and embed the photos of a scan; `previous` lends what it knows of the same photos.
 
-    Raises LiteError (INPUT) when no photo can be used.
+    Raises LiteError: INPUT (no photo can be used), MACHINE (no room for temporary files).
     """
     start = time.perf_counter()
     known = _known_photos(previous, model, thumbnails)
-    items = [(found.label, path) for found in scan.objects for path in found.photos]
-    read = partial(
-        _read_photo, known=known, preprocess=model.config.preprocess, thumbnails=thumbnails
-    )
-    photos: dict[str, Photo] = {}  # by hash
-    places: list[tuple[str, str, str]] = []  # label, relative path, hash
-    skipped = list(scan.skipped)
-    encoder, encode_seconds, embedded = None, 0.0, 0
-    ahead = images.in_order(read, [path for _, path in items], workers(), 2 * workers())
-    for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
-        relative = path.relative_to(scan.folder).as_posix()
-        if isinstance(photo, PhotoError):
-            skipped.append(Skipped(relative, photo.reason))
-        else:
-            places.append((label, relative, photo.hash))
-            if photo.hash not in photos and photo.pixels is not None:
-                began = time.perf_counter()
-                encoder = encoder or Encoder(model.folder)  # not loaded when nothing is new
-                embedding = encoder.encode(photo.pixels[None])[0]
-                photo = replace(photo, pixels=None, embedding=embedding)
-                encode_seconds += time.perf_counter() - began
-                embedded += 1
-            photos.setdefault(photo.hash, photo)
-        if progress:
-            progress(done, len(items))
-    seconds = {"read": time.perf_counter() - start - encode_seconds, "encode": encode_seconds}
-    kept, doubles, notes = _without_doubles(places)
-    skipped += doubles
-    if not kept:
-        raise _nothing_left(scan, skipped)
+    read = partial(_read_photo, preprocess=model.config.preprocess, thumbnails=thumbnails)
+    film: dict[str, np.ndarray] = {}
+    with closing(_Network(model)) as network:
+        photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
+        kept, doubles, notes = _without_doubles(places)
+        skipped += doubles
+        if not kept:
+            raise _nothing_left(scan, skipped)
+        if model.config.film:
+            photos = {photo_hash: photos[photo_hash] for _, _, photo_hash in kept}
+            if previous and photos.keys() == known.keys() == set(previous.photo_hashes):
+                film = previous.film
+            else:
+                paths = {photo_hash: scan.folder / path for _, path, photo_hash in kept}
+                film, photos = network.fold(photos, paths, read, progress)
+                notes += (_ALL_ANEW,) if known else ()
+    seconds = {"read": time.perf_counter() - start - network.seconds, "encode": network.seconds}
     return Support(
         labels=tuple(label for label, _, _ in kept),
         paths=tuple(path for _, path, _ in kept),
         photos=tuple(photos[photo_hash] for _, _, photo_hash in kept),
         skipped=tuple(skipped),
         notes=notes,
-        embedded=embedded,
-        reused=len(photos) - embedded,
+        embedded=network.embedded,
+        reused=len(photos) - network.embedded,
         seconds=seconds,
+        film=film,
     )
+
+
+def _see_all(
+    scan: Scan,
+    read: Callable[[Path], Photo | PhotoError],
+    network: "_Network",
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, Photo], list[Place], list[Skipped]]:
+    """The photos of a scan by hash, where each was found, and the files that are none."""
+    items = [(found.label, path) for found in scan.objects for path in found.photos]
+    photos: dict[str, Photo] = {}
+    places: list[Place] = []
+    skipped = list(scan.skipped)
+    ahead = _in_order(read, [path for _, path in items])
+    for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
+        relative = path.relative_to(scan.folder).as_posix()
+        if isinstance(photo, PhotoError):
+            skipped.append(Skipped(relative, photo.reason))
+        else:
+            places.append((label, relative, photo.hash))
+            if photo.hash not in photos:
+                photos[photo.hash] = photo if photo.pixels is None else network.see(photo)
+        if progress:
+            progress(done // network.passes, len(items))
+    return photos, places, skipped
+
+
+class _Network:
+    """A model's passes over new photos, timed; its graphs are not loaded when nothing is new."""
+
+    def __init__(self, model: Model) -> None:
+        self.passes = 2 if model.config.film else 1
+        self.seconds, self.embedded = 0.0, 0
+        self._model = model
+        self._encoder: Encoder | None = None
+        self._first_look: FirstLook | None = None
+
+    def see(self, photo: Photo) -> Photo:
+        """A photo with features for its pixels; with FiLM it has to wait for them until `fold`."""
+        assert photo.square is not None and photo.pixels is not None
+        began = time.perf_counter()
+        embedding = None
+        if self._model.config.film:
+            self._first_look = self._first_look or FirstLook(self._model)
+            self._first_look.add(photo.hash, photo.square, photo.pixels)
+        else:
+            self._encoder = self._encoder or Encoder(self._model.folder)
+            embedding = self._encoder.encode(photo.pixels[None])[0]
+            self.embedded += 1
+        self.seconds += time.perf_counter() - began
+        return replace(photo, square=None, pixels=None, embedding=embedding)
+
+    def fold(
+        self,
+        photos: Mapping[str, Photo],
+        paths: Mapping[str, Path],
+        read: Callable[..., Photo | PhotoError],
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[dict[str, np.ndarray], dict[str, Photo]]:
+        """FiLM values for these photos, by hash, and the photos with features under them.
+
+        Those that `see` was not shown, because their features were known, are read again.
+        """
+        look = self._first_look = self._first_look or FirstLook(self._model)
+        late = [photo_hash for photo_hash in photos if photo_hash not in look]
+        for photo_hash, photo in zip(late, _in_order(read, [paths[h] for h in late]), strict=True):
+            if isinstance(photo, PhotoError) or photo.hash != photo_hash:
+                raise LiteError(
+                    f"{paths[photo_hash]} changed while it was read.",
+                    fix="the same command again",
+                    code=ExitCode.INPUT,
+                )
+            self.see(photo)
+        began = time.perf_counter()
+        film = look.norms(photos)
+        embedded = {}
+        for photo_hash, embedding in look.features(film, photos, workers()):
+            embedded[photo_hash] = replace(photos[photo_hash], embedding=embedding)
+            if progress:
+                progress((len(photos) + len(embedded)) // 2, len(photos))
+        self.seconds += time.perf_counter() - began
+        self.embedded = len(embedded)
+        return film, embedded
+
+    def close(self) -> None:
+        """Delete what was kept on disk for `fold`."""
+        if self._first_look is not None:
+            self._first_look.close()
 
 
 def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> dict[str, Photo]:
@@ -124,27 +212,34 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
     return photos
 
 
+def _in_order(
+    read: Callable[[Path], Photo | PhotoError], paths: list[Path]
+) -> Iterator[Photo | PhotoError]:
+    return images.in_order(read, paths, workers(), 2 * workers())
+
+
 def _read_photo(
-    path: Path, known: dict[str, Photo], preprocess: Preprocess, thumbnails: bool
+    path: Path, preprocess: Preprocess, thumbnails: bool, known: Mapping[str, Photo] | None = None
 ) -> Photo | PhotoError:
     """Runs in a thread: the known photo of these bytes, or the decoded one, or why not."""
     try:
         data = read_file(path)
         photo_hash = images.photo_hash(data)
-        if photo_hash in known:
+        if known and photo_hash in known:
             return known[photo_hash]
-        pixels, loaded = images.load_input(data, preprocess)
+        square, loaded = images.load_square(data, preprocess)
     except PhotoError as error:
         return error
+    pixels = images.to_input(square, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
-    return Photo(photo_hash, selfcheck.look(pixels), loaded.notes, thumbnail, pixels=pixels)
+    return Photo(photo_hash, selfcheck.look(pixels), loaded.notes, thumbnail, square, pixels)
 
 
 def _without_doubles(
-    places: list[tuple[str, str, str]],
-) -> tuple[list[tuple[str, str, str]], list[Skipped], tuple[str, ...]]:
+    places: list[Place],
+) -> tuple[list[Place], list[Skipped], tuple[str, ...]]:
     """Places whose photo is in one object only, once each; the rest as skipped, with notes."""
-    by_hash: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    by_hash: dict[str, list[Place]] = defaultdict(list)
     for place in places:
         by_hash[place[2]].append(place)
     kept, skipped, notes = [], [], []

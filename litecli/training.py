@@ -16,21 +16,21 @@ from pathlib import Path
 
 import torch
 
-from litecli import backbone as backbones
-from litecli import teacher
+from litecli.best_model import write_best
 from litecli.config import TrainConfig
 from litecli.devices import resolve_device, use_bf16
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import mean_and_interval
-from litecli.events import Event, Finished, Preparing, Started, Stepped, Validated
-from litecli.model import FewShotModel, model_config, write_model
-from litecli.model_library import find_model
-from litecli.run_folder import Progress, RunFolder, to_toml
+from litecli.events import Event, Finished, Started, Stepped, Validated
+from litecli.model import FewShotModel
+from litecli.ranks import Ranks, joined
+from litecli.run_folder import Progress, RunFolder
+from litecli.run_setup import initial_model, prepared_data, prepared_teacher
 from litecli.stages import Stage, restore, state_tensors
-from litecli.supervised import SupervisedStage, Teacher
+from litecli.supervised import SupervisedStage
 from litecli.training_data import TrainingData, open_data
-from litecli.validation import VAL_SHOTS, validate
+from litecli.validation import validate
 
 SAVE_EVERY = 60.0  # seconds between states on disk
 
@@ -38,42 +38,71 @@ SAVE_EVERY = 60.0  # seconds between states on disk
 def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False) -> Iterator[Event]:
     """Train as `config` says into config.out, yielding events.
 
+    Under torchrun the processes train together, and the events are rank 0's alone (ranks.py).
     Closing the generator (or Ctrl-C) saves the state first. Raises LiteError: unusable data or
     settings (USAGE, INPUT), no memory or a loss that is not a number (MACHINE).
     """
-    device = resolve_device(config.device)
+    with joined() as ranks:
+        if ranks.leads:
+            yield from _lead(ranks, config, resume, offline)
+        else:
+            _follow(ranks)
+
+
+def _lead(ranks: Ranks, config: TrainConfig, resume: bool, offline: bool) -> Iterator[Event]:
+    """The whole run, as rank 0 or the only process has it."""
+    device = ranks.device(resolve_device(config.device))
     bf16 = use_bf16(config.precision, device)
     folder = RunFolder(Path(config.out))
     saved = folder.load(config) if resume else None
     if saved is None:
         folder.refuse_if_used()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # for random weights
-        built = backbones.build(config.backbone, config.weights, config.image_size, offline)
-    check_learnable(config, built.network)
-    model = FewShotModel(built, training_head(config))
-    model.to(device)
-    model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data = yield from _prepared(open_data(config, folder.cache), "photos")
+    model = initial_model(config, device, offline)
+    data = yield from prepared_data(config, folder.cache)
     stages: list[Stage] = []
     if config.pretrain.images:
-        taught = yield from _taught(config, data, folder)
+        taught = yield from prepared_teacher(config, data, folder.cache)
         stages.append(SupervisedStage(model, config, data.squares, data.training, taught, bf16))
-    stages.append(EpisodicStage(model, config, data.squares, data.training, bf16))
+    stages.append(EpisodicStage(model, config, data.squares, data.training, bf16, ranks))
     progress = Progress()
     if saved is not None:
         progress = saved[0]
         tensors = {name: torch.from_numpy(value) for name, value in saved[1].items()}
         restore(stages[progress.stage], model, tensors)
+    ranks.exchange((config, offline, bf16))  # downloads and photos are there: the others begin
+    ranks.exchange(None)  # and are ready
     run = _Run(config, folder, model, data, stages, progress, bf16)
     if saved is None:
         folder.start(config)
         run.save()  # from here on there is always a state to resume from
     total = sum(stage.num_steps for stage in stages)
-    yield Started(
-        data.summary(), device.type, "bf16" if bf16 else "fp32", run.done(), total, data.warnings
-    )
+    precision = "bf16" if bf16 else "fp32"
+    where = ranks.on(device)
+    yield Started(data.summary(), where, precision, run.done(), total, data.warnings)
     yield from run.events()
+
+
+def _follow(ranks: Ranks) -> None:
+    """Another rank's part: its share of the tasks. What goes wrong here is rank 0's to report."""
+    try:
+        config, offline, bf16 = ranks.exchange(None)[0]
+        with ranks.telling():
+            cache = RunFolder(Path(config.out)).cache
+            if not cache.is_dir():
+                raise LiteError(
+                    f"Process {ranks.rank} does not see the run folder {config.out}.",
+                    "All processes of a run share it.",
+                    "--out on a file system that every machine has, at the same path",
+                    code=ExitCode.MACHINE,
+                )
+            model = initial_model(config, ranks.device(resolve_device(config.device)), offline)
+            (data,) = [d for d in open_data(config, cache) if isinstance(d, TrainingData)]
+            stage = EpisodicStage(model, config, data.squares, data.training, bf16, ranks)
+        ranks.exchange(None)
+        for _ in stage.steps(0):
+            pass  # until the last step, or until rank 0 ends
+    except (LiteError, MemoryError, KeyboardInterrupt):
+        return
 
 
 class _Run:
@@ -171,38 +200,17 @@ class _Run:
         accuracy, ci95 = mean_and_interval(accuracies)
         better = accuracy > self.progress.best
         if better:
-            self._write_model(f"{stage.name} stage, step {step}", way, accuracy, ci95)
+            where = f"{stage.name} stage, step {step}"
+            trained_on = self.data.summary()
+            write_best(
+                self.model, self.config, self.folder.model, trained_on, where, way, accuracy, ci95
+            )
             self.progress = replace(self.progress, best=accuracy)
         # Recorded last: a validation that was cut off is made again by a resumed run.
         self.folder.record(stage=stage.name, step=step, val_accuracy=accuracy, val_ci95=ci95)
         line = f"{stage.name} {step}: {way}-way accuracy {accuracy:.4f} +- {ci95:.4f}"
         self.folder.log(line + (" (best)" if better else ""))
         return Validated(stage.name, step, way, accuracy, ci95, better)
-
-    def _write_model(self, where: str, way: int, accuracy: float, ci95: float) -> None:
-        """The model folder as it would be used; the model being trained is left as it is."""
-        copy = FewShotModel(
-            replace(
-                self.model.backbone,
-                network=backbones.rebuild(
-                    self.model.backbone.architecture, self.model.backbone.architecture_args
-                ),
-            ),
-            self.model.head,
-        )
-        state = {name: value.detach().cpu() for name, value in self.model.state_dict().items()}
-        copy.load_state_dict(state)
-        name = Path(self.config.out).name
-        config = model_config(name, copy, self.config.learner, "auto")
-        origin = f"litecli meta-train on {self.data.summary()}; {config.origin}"
-        card = (
-            f"# {name}\n\n{self.config.learner} on {self.config.backbone}, {origin}.\n\n"
-            f"Validation accuracy {100 * accuracy:.1f} ± {100 * ci95:.1f} % ({way}-way "
-            f"{VAL_SHOTS}-shot, {self.config.val_tasks} tasks on classes not trained on), "
-            f"{where}.\n\nRepeat: `litecli meta-train --config recipe.toml`\n"
-        )
-        texts = {"README.md": card, "recipe.toml": to_toml(self.config)}
-        write_model(copy, replace(config, origin=origin), self.folder.model, texts)
 
 
 class _DivergedError(LiteError):
@@ -214,46 +222,4 @@ class _DivergedError(LiteError):
             "Training stopped; the last good state and model are kept.",
             f"--lr {config.lr / 3:.0e} or --precision fp32",
             code=ExitCode.MACHINE,
-        )
-
-
-def _prepared(opening: Iterator, what: str) -> Iterator[Event]:
-    """Yield `opening`'s (done, total) as events; its last item is the result."""
-    for item in opening:
-        if not isinstance(item, tuple):
-            return item
-        yield Preparing(what, *item)
-    raise AssertionError("the data never came")
-
-
-def _taught(config: TrainConfig, data: TrainingData, folder: RunFolder):
-    """The teacher's features, or None when the run has no teacher."""
-    settings = config.pretrain
-    if not settings.teacher:
-        return None
-    model = find_model(settings.teacher)
-    views = settings.teacher_views
-    workers = config.workers or 2
-    for done, total in teacher.cache_features(
-        model, data.store, data.key, folder.cache, views, config.seed, workers
-    ):
-        yield Preparing("teacher features", done, total)
-    count, size = len(data.store), model.config.num_features
-    return Teacher.of(teacher.read_features(folder.cache, views, count, size))
-
-
-def training_head(config: TrainConfig) -> str:
-    """The head episodes train: a ridge learner's is ridge."""
-    return "ridge" if config.learner == "ridge" else config.head
-
-
-def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
-    """Refuse what cannot learn: random batch-norm networks by frozen-statistics episodes alone."""
-    fresh = config.weights == "none" and config.pretrain.images == 0
-    if fresh and backbones.batch_norm_layers(network):
-        raise LiteError(
-            f"{config.backbone} from random weights does not learn from episodes alone.",
-            "Its batch-norm statistics are frozen in episodes; a supervised stage sets them first.",
-            "--pretrain-images 200000   (or --weights auto)",
-            code=ExitCode.USAGE,
         )

@@ -6,45 +6,71 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from litecli import baselines, solvers
 from litecli.augment import View
-from litecli.config import HEADS, TrainConfig
+from litecli.config import Baseline, TrainConfig
 from litecli.episodes import Source, sample_fixed
-from litecli.evaluation import task_accuracy
+from litecli.evaluation import solve_task
 from litecli.model import FewShotModel
+from litecli.solvers import FrozenFeatures, TaskSolver
 from litecli.training_data import TrainingData
 
 VAL_WAY, VAL_SHOTS, VAL_QUERY = 20, 5, 5  # hard enough to show progress
 VAL_IMAGES_PER_CLASS = 20
 VAL_CLASSES = 60
+COSTLY_TASKS = 20  # at most, of a learner whose tasks share no features
 
 
 def validate(
     model: FewShotModel, data: TrainingData, config: TrainConfig, bf16: bool
 ) -> tuple[int, list[float]]:
-    """Accuracies of validation tasks (nearest class mean by cosine) and their largest way.
+    """Accuracies of validation tasks, each adapted to as the learner does, and their largest way.
 
-    Every validation source gets its share of `val_tasks`; the tasks are the same each time.
+    Every validation source gets its share of `val_tasks`; the tasks are the same each time. With
+    FiLM or MAML each task sends its own photos through the network, so all sources together get
+    at most COSTLY_TASKS: fewer, but still the same ones each time, so that models compare.
     """
     accuracies: list[float] = []
     largest = 0
-    head = model.head if model.head in HEADS else "cosine"
+    costly = model.has_film or config.learner == "maml"
+    total = min(config.val_tasks, COSTLY_TASKS) if costly else config.val_tasks
     for number, source in enumerate(data.validation):
         reduced, numbers = _thinned(source)
         view = View(data.squares, model.backbone.preprocess)
-        with torch.no_grad():
-            batches = [
-                model.features(view(numbers[i : i + config.chunk]), bf16).cpu().numpy()
-                for i in range(0, len(numbers), config.chunk)
-            ]
+        solver = _solver(model, view, numbers, config, bf16)
         way = min(VAL_WAY, len(reduced.classes))
         largest = max(largest, way)
-        tasks = math.ceil(config.val_tasks / len(data.validation))
-        features = np.concatenate(batches)
-        for k in range(tasks):
+        for k in range(math.ceil(total / len(data.validation))):
             episode = sample_fixed(reduced, way, VAL_SHOTS, VAL_QUERY, config.seed + number, k)
-            lam = 0.1 if head == "ridge" else None
-            accuracies.append(task_accuracy(features, episode, head, lam))
+            accuracies.append(solve_task(solver, episode)[0])
     return largest, accuracies
+
+
+def _solver(
+    model: FewShotModel, view: View, numbers: list[int], config: TrainConfig, bf16: bool
+) -> TaskSolver:
+    """What solves tasks of the photos 0 to n-1, `numbers` [n] being theirs in the data."""
+    rows = np.array(numbers)
+
+    def inputs(chosen: np.ndarray) -> torch.Tensor:
+        return view(rows[chosen].tolist())
+
+    if config.learner == "maml":
+        steps = Baseline("maml", config.inner_steps, config.inner_lr)
+        return baselines.maml_solver(model, inputs, steps, config.chunk, bf16)
+    if model.head == "generated":
+        fit = baselines.own_head(model)
+    else:
+        fit = baselines.named_head(model.head, 0.1 if model.head == "ridge" else None)
+    everything = np.arange(len(rows))
+    if model.has_film:
+        return solvers.film_features(model, inputs, everything, fit, config.chunk, bf16)
+    with torch.no_grad():
+        batches = [
+            model.features(inputs(everything[i : i + config.chunk]), bf16).cpu().numpy()
+            for i in range(0, len(rows), config.chunk)
+        ]
+    return FrozenFeatures(np.concatenate(batches), fit)
 
 
 def _thinned(source: Source) -> tuple[Source, list[int]]:

@@ -51,6 +51,16 @@ def test_a_mendable_error_is_three_lines_and_its_code(run, doctor_raises) -> Non
     assert err == "Error: No profile garge.\n  2 profiles: a, b\n  Try: litecli profiles\n"
 
 
+@pytest.mark.parametrize("rank, lines", [("0", 3), ("1", 0)])
+def test_of_many_processes_the_first_one_says_it(
+    run, doctor_raises, monkeypatch: pytest.MonkeyPatch, rank: str, lines: int
+) -> None:
+    monkeypatch.setenv("RANK", rank)  # as torchrun sets it
+    doctor_raises(LiteError("What.", "Why.", "try", code=ExitCode.INPUT))
+    code, out, err = run("doctor")
+    assert (code, out, len(err.splitlines())) == (3, "", lines)
+
+
 def test_empty_parts_of_an_error_leave_no_lines(run, doctor_raises) -> None:
     doctor_raises(LiteError("No.", code=ExitCode.INPUT))
     assert run("doctor") == (3, "", "Error: No.\n")
@@ -112,7 +122,7 @@ def test_the_limits_of_the_machine_are_6(run, doctor_raises, error: Exception) -
     ("arguments", "message", "fix"),
     [
         (("adapt", "--foo"), "No such option: --foo", "litecli adapt --help"),
-        (("adpt",), "Did you mean 'adapt'?", "litecli --help"),
+        (("clasify",), "Did you mean 'classify'?", "litecli --help"),
         (("adapt",), "folder", "litecli adapt --help"),
         (("profiles", "use"), "name", "litecli profiles use --help"),
         (("doctor", "--device", "tpu"), "tpu", "litecli doctor --help"),

@@ -1,10 +1,7 @@
-"""`litecli demo` and `litecli evaluate`."""
+"""`litecli demo`."""
 
-import csv
 import json
 from pathlib import Path
-
-import pytest
 
 from litecli import library
 from litecli.cli import demo
@@ -73,78 +70,3 @@ def test_demo_makes_a_folder_of_its_own(run, tmp_path: Path, monkeypatch) -> Non
     _, _, err = run("demo")
     (folder,) = tmp_path.glob("litecli_demo_*")
     assert str(folder) in err
-
-
-@pytest.fixture
-def measured(run, write_objects, monkeypatch):
-    """`run`, with a data folder; the tiny model is no timm network, so its MACs are given."""
-    from litecli import evaluation
-
-    write_objects({"keys": 6, "mug": 6, "bowl": 6}, "photos")
-    monkeypatch.setattr(evaluation, "network_macs", lambda model: 1_000_000)
-    shape = ("--way", "3", "--shots", "2", "--query", "3", "--tasks", "20")
-    return lambda *arguments: run("evaluate", *arguments, *shape)
-
-
-def test_evaluate_prints_accuracy_and_cost(measured) -> None:
-    code, out, _ = measured("photos", "--head", "cosine")
-    assert code == 0
-    assert " ± " in out.splitlines()[0] and "3-way 2-shot, 20 tasks" in out
-    assert "head cosine; 18 photos of 3 classes" in out
-    assert "0.01 GMACs, 1 forward pass;" in out
-
-
-def test_evaluate_json_follows_its_schema(measured) -> None:
-    told = json.loads(measured("photos", "--json")[1])
-    wanted = (
-        "schema model protocol way shots tasks query head accuracy ci95 adapt_seconds adapt_macs "
-        "passes images_per_second"
-    )
-    assert set(wanted.split()) <= set(told)
-    assert told["schema"] == "litecli.evaluate/1" and told["model"] == "tiny"
-    assert 0.5 < told["accuracy"] <= 1 and 0 <= told["ci95"] < 0.5
-    assert told["adapt_macs"] == 6_000_000 and told["head"] == "auto"
-
-
-def test_evaluate_appends_to_a_csv_file(measured) -> None:
-    for _ in range(2):
-        assert measured("photos", "--csv", "runs.csv")[0] == 0
-    with Path("runs.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert (
-        len(rows) == 2
-        and rows[0]["model"] == "tiny"
-        and rows[0]
-        == {
-            **rows[1],
-            "adapt_seconds": rows[0]["adapt_seconds"],
-            "images_per_second": rows[0]["images_per_second"],
-        }
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("nowhere",), 2, "No folder nowhere"),
-        (("photos", "--head", "x"), 2, "no head x"),
-        (("photos", "--protocol", "orbits"), 2, "no protocol orbits"),
-        (("photos", "--model", "tinny"), 4, "Did you mean tiny?"),
-        (("photos", "--csv", "nowhere/x.csv"), 6, "Cannot write nowhere/x.csv"),
-    ],
-)
-def test_evaluate_bad_input(measured, arguments, code: int, words: str) -> None:
-    got, _, err = measured(*arguments)
-    assert got == code and words in err
-
-
-@pytest.mark.parametrize("option", ["--way", "--shots", "--query", "--tasks"])
-def test_evaluate_ranges(run, option: str) -> None:
-    code, _, err = run("evaluate", "photos", option, "0")
-    assert code == 2 and option in err and ("1" in err or "2" in err)
-
-
-def test_evaluate_with_too_few_classes(run, write_objects) -> None:
-    write_objects({"keys": 3, "mug": 3}, "photos")
-    code, _, err = run("evaluate", "photos", "--way", "5")
-    assert code == 3 and "2 usable classes" in err

@@ -103,14 +103,14 @@ def test_models(run, tmp_path: Path, write_model) -> None:
 
 
 def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
-    from litecli import model
+    from litecli import model_folder
 
     def fetched(name: str, folder: Path, *settings: object) -> ModelConfig:
         assert (name, *settings) == ("hf-hub:timm/x.a1", "auto", "ridge", 128, True, False)
         write_model(folder, name=folder.name)
         return open_model(folder).config
 
-    monkeypatch.setattr(model, "fetch", fetched)
+    monkeypatch.setattr(model_folder, "fetch", fetched)
     code, out, err = run(
         *("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline"),
         *("--image-size", "128"),

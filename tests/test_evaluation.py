@@ -1,18 +1,25 @@
 """Accuracy on tasks: deterministic, right where the answer is known, and honest about its error."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
-from litecli import evaluation, images
+from litecli import baselines, evaluation, images, methods
+from litecli.backbone import Backbone, count_macs
+from litecli.config import BASELINES, Baseline, Preprocess
 from litecli.encoder import Encoder
-from litecli.episodes import Source, sample_fixed
+from litecli.episodes import Episode, Source, sample_fixed
 from litecli.errors import ExitCode, LiteError
-from litecli.evaluation import evaluate, mean_and_interval, task_accuracy
+from litecli.evaluation import evaluate, mean_and_interval, solve_task
+from litecli.model import FewShotModel
 from litecli.model_library import Model
+from litecli.solvers import Classifier, FrozenFeatures
 
 COLOURS = [
     (210, 40, 40),
@@ -53,6 +60,8 @@ def test_separable_objects_are_named_without_a_fault(tiny_model: Model, tmp_path
     assert (found.images, found.classes, found.skipped) == (54, 6, 0)
     assert (found.head, found.adapt_macs, found.passes) == ("cosine", 15_000, 1)
     assert found.adapt_seconds > 0 and found.images_per_second > 0
+    assert (found.baseline, found.short_classes) == ("", 0)
+    assert found.adapt_parameters == 5 * 24 + 5  # weights and offsets of five classes
 
 
 def test_noise_is_named_by_chance(tiny_model: Model, tmp_path: Path) -> None:
@@ -110,12 +119,17 @@ def test_unreadable_photos_are_counted_and_left_out(tiny_model: Model, tmp_path:
     (data / "class 0" / "0.png").write_bytes(b"broken")
     (data / "class 1" / "1.png").unlink()
     (data / "class 1" / "1.png").symlink_to(data / "nowhere")
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     found = evaluate(
-        data, tiny_model, way=6, shots=2, tasks=5, progress=lambda *step: seen.append(step)
+        data,
+        tiny_model,
+        way=6,
+        shots=2,
+        tasks=5,
+        progress=lambda label: lambda *step: seen.append((label, *step)),
     )
     assert (found.images, found.skipped, found.accuracy) == (34, 2, 1.0)
-    assert seen[-1] == (36, 36)
+    assert seen[-1] == ("Photos", 36, 36)
 
 
 def test_photos_go_the_way_of_adapt(tiny_model: Model, write_objects: Callable[..., Path]) -> None:
@@ -123,11 +137,14 @@ def test_photos_go_the_way_of_adapt(tiny_model: Model, write_objects: Callable[.
 
     dataset = read_dataset([write_objects({"keys": 3, "mug": 3})])
     encoder = Encoder(tiny_model.folder)
-    features, usable = evaluation.encode_dataset(dataset, encoder, tiny_model, None)
-    assert usable.all()
-    for row, path in zip(features, dataset.paths, strict=True):
+    squares: dict[int, np.ndarray] = {}
+    features, usable = evaluation.encode_dataset(dataset, encoder, tiny_model, None, squares)
+    assert usable.all() and len(squares) == len(features) == 6
+    inputs = methods.square_inputs(torch_model(tiny_model.config.preprocess), squares)
+    for number, path in enumerate(dataset.paths):
         pixels, _ = images.load_input(path, tiny_model.config.preprocess)
-        np.testing.assert_array_equal(row, encoder.encode(pixels[None])[0])
+        np.testing.assert_array_equal(features[number], encoder.encode(pixels[None])[0])
+        np.testing.assert_array_equal(inputs(np.array([number]))[0].numpy(), pixels)
 
 
 @pytest.mark.parametrize("values", [[0.2, 0.4, 0.9], [0.5] * 4, [1.0]])
@@ -161,12 +178,13 @@ def test_auto_takes_the_better_head_of_each_task(monkeypatch: pytest.MonkeyPatch
 
     def mean(head: str) -> float:
         episodes = [sample_fixed(source, 3, 8, 4, 0, k) for k in range(40)]
-        return float(np.mean([task_accuracy(features, e, head) for e in episodes]))
+        solver = FrozenFeatures(features, baselines.named_head(head))
+        return float(np.mean([solve_task(solver, e)[0] for e in episodes]))
 
     assert mean("ridge") > mean("cosine") + 0.05
     assert mean("auto") > mean("cosine") + 0.04
 
-    monkeypatch.setattr(evaluation.heads, "choose_head", lambda *args: "cosine")
+    monkeypatch.setattr(baselines, "choose_head", lambda *args: "cosine")
     assert mean("auto") == mean("cosine")
 
 
@@ -178,18 +196,139 @@ def test_the_models_own_head_is_the_default(
     assert evaluate(data, tiny_model, way=2, shots=2, tasks=2, head="ridge").head == "ridge"
 
 
-def test_no_query_photo_is_seen_while_adapting() -> None:
+def test_no_query_label_is_seen_while_adapting() -> None:
     """Whatever the labels of the queries, the predictions stay: only the score changes."""
     rng = np.random.default_rng(3)
     features = rng.standard_normal((40, 8)).astype(np.float32)
     pools = tuple(tuple(range(10 * c, 10 * c + 10)) for c in range(4))
     source = Source("made", tuple("abcd"), pools)
-    for head in ("cosine", "euclidean", "ridge", "auto"):
-        episode = sample_fixed(source, 4, 5, 5, 0, 1)
+    fits = {head: baselines.named_head(head) for head in ("cosine", "euclidean", "ridge", "auto")}
+    fits |= {"linear": baselines.logistic_probe}
+    fits |= {"finetune": baselines.finetuned_head(BASELINES["finetune"])}
+    episode = sample_fixed(source, 4, 5, 5, 0, 1)
+    for fit in fits.values():
+        solver = FrozenFeatures(features, fit)
         shares = [
-            task_accuracy(
-                features, type(episode)(**{**vars(episode), "query_labels": np.full(20, c)}), head
-            )
+            solve_task(solver, Episode(**{**vars(episode), "query_labels": np.full(20, c)}))[0]
             for c in range(4)
         ]
         assert sum(shares) == pytest.approx(1.0)
+
+
+def torch_model(preprocess: Preprocess, film: bool = False) -> FewShotModel:
+    """A network with a norm layer, as `load_model` would give it."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    network = nn.Sequential(*layers, nn.Flatten())
+    model = FewShotModel(Backbone(network, "tiny", {}, 8, preprocess, "", ""), "cosine", film)
+    for parameter in model.generator.parameters() if model.generator is not None else ():
+        nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def with_torch(
+    model: Model, monkeypatch: pytest.MonkeyPatch, learner: str = "protonets", film: bool = False
+) -> Model:
+    """The tiny model as one that torch can load, perhaps with FiLM."""
+    loaded = torch_model(model.config.preprocess, film)
+    monkeypatch.setattr(methods, "load_model", lambda folder, config: loaded)
+    config = replace(model.config, learner=learner, film=("1",) if film else ())
+    return replace(model, config=config)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "passes"),
+    [
+        (Baseline("linear"), 1),
+        (Baseline("finetune", 50, 0.1), 1),
+        (Baseline("finetune-film", 10, 0.1, on_photos=True), 30),
+        (Baseline("maml", 8, 0.5, on_photos=True), 24),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_baselines_name_easy_objects_and_say_what_they_cost(
+    baseline: Baseline,
+    passes: int,
+    tiny_model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = write_classes(tmp_path / "data", 5)
+    model = with_torch(tiny_model, monkeypatch)
+    labels: list[str] = []
+
+    def progress(label: str) -> Callable[[int, int], None]:
+        labels.append(label)
+        return lambda done, total: None
+
+    found = evaluate(
+        data, model, way=4, shots=2, query=3, tasks=4, baseline=baseline, progress=progress
+    )
+    assert found.accuracy > 0.9
+    assert (found.baseline, found.head) == (baseline.name, "linear")
+    assert (found.passes, found.adapt_macs) == (passes, passes * 8 * 1000)
+    assert found.adapt_seconds > 0
+    assert labels == (["Photos", "Tasks"] if baseline.on_photos else ["Photos"])
+
+
+def test_the_time_to_adapt_counts_what_was_done_ahead(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A support photo was encoded once for all tasks; each task would have to encode it."""
+    data = write_classes(tmp_path / "data", 5)
+    monkeypatch.setattr(methods, "_median_seconds", lambda work: 100.0)
+    found = evaluate(data, tiny_model, way=3, shots=2, tasks=3, head="cosine")
+    assert 600 <= found.adapt_seconds < 601
+    steps = Baseline("maml", 2, 0.1, on_photos=True)
+    model = with_torch(tiny_model, monkeypatch)
+    assert 0 < evaluate(data, model, way=3, shots=2, tasks=3, baseline=steps).adapt_seconds < 100
+
+
+def test_the_measured_time_is_that_of_adapting_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 13.0])
+
+    class Solver:
+        def adapt(self, support: np.ndarray, labels: np.ndarray) -> Classifier:
+            return Classifier(lambda numbers: np.eye(2)[[0, 0, 1]], 7)
+
+    monkeypatch.setattr(evaluation.time, "perf_counter", lambda: next(clock))
+    one = np.array([0])
+    episode = Episode("made", one, one, np.array([1, 2, 3]), np.array([0, 1, 1]))
+    assert solve_task(Solver(), episode) == (pytest.approx(2 / 3), 3.0, 7)
+
+
+@pytest.mark.parametrize("head", ["cosine", "auto", None])
+def test_a_model_with_film_adapts_its_network_to_each_task(
+    head: str | None, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_classes(tmp_path / "data", 5)
+    model = with_torch(tiny_model, monkeypatch, "protonets", film=True)
+    loaded = methods.load_model(model.folder, model.config)
+    assert loaded.set_encoder is not None
+    extra = count_macs(loaded.set_encoder, model.config.preprocess.image_size)
+    found = evaluate(data, model, way=4, shots=2, query=3, tasks=4, head=head)
+    assert found.accuracy > 0.9 and found.head == (head or "auto")
+    assert (found.passes, found.adapt_macs) == (1, 8 * (1000 + extra))
+    assert found.adapt_parameters == 4 * 8 + 4 + 16  # a head, and a scale and a shift by channel
+
+
+def test_cnaps_names_with_the_head_it_generates(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = with_torch(tiny_model, monkeypatch, "cnaps", film=True)
+    encoder = Encoder(model.folder)
+    assert methods.choose_method(model, encoder).head == "generated"
+    assert methods.choose_method(model, encoder, head="ridge").head == "ridge"
+
+
+def test_classes_with_too_few_photos_are_counted(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    data = write_objects({"keys": 9, "mug": 5, "bowl": 4, "wallet": 2})
+    counts = [
+        evaluate(data, tiny_model, way=2, shots=shots, tasks=1).short_classes
+        for shots in (1, 2, 3, 4, 5)
+    ]
+    assert counts == [0, 1, 1, 2, 3]
+    clutter = Source("P1", ("a", "b"), ((1, 2), (3,)), ((4,), (5,)))
+    assert [evaluation.short_classes(clutter, shots) for shots in (1, 2, 3)] == [0, 1, 2]

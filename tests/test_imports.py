@@ -15,25 +15,39 @@ PACKAGE = Path(litecli.__file__).parent
 LAYERS = (
     "errors config events",
     "labelled walk drawn_shapes drawn_backgrounds episodes profile augment lite storage encoder",
-    "decoding folders drawn ridge photo_counts datasets data_folder weights graph run_folder",
-    "devices",
+    "memory",
+    "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
+    "weights graph run_folder task_size maml mahalanobis prototypes",
+    "devices mahalanobis_held_out ranks film",
     "backbone images heads model_library profile_library",
-    "library confidence pixels",
+    "library confidence pixels model_tensors",
+    "folding model_heads",
     "selfcheck training_data teacher",
-    "support",
+    "support audit_data audit_plot audit_moments",
     "personalize",
-    "model evaluation",
-    "stages planning validation",
-    "supervised episodic",
+    "model",
+    "model_folder solvers",
+    "baselines",
+    "methods",
+    "evaluation",
+    "stages validation",
+    "supervised episodic best_model",
+    "run_setup",
+    "rehearsal audit audit_learner",
+    "planning",
     "training",
     "cli",
+    "__main__",
 )
 ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 
 # Everything else runs without torch: adapt, classify, profiles and help start in a moment.
 TORCH_SIDE = {
-    *("augment", "lite", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
+    *("ranks", "best_model", "run_setup"),
+    *("augment", "lite", "film", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
+    *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
+    *("audit_learner", "audit_moments"),
 }
 TORCH = {"torch", "torchvision", "timm"}
 HOMES = {
@@ -44,6 +58,7 @@ HOMES = {
     "safetensors": {"storage"},
     "PIL": {"decoding", "images", "drawn", "drawn_backgrounds"},
     "onnxruntime": {"encoder"},
+    "sklearn": {"baselines"},
     "platformdirs": {"storage"},
     "filelock": {"data_folder"},
 }

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from litecli import lite
 from litecli.heads import HEADS
-from litecli.lite import Subset, Task
+from litecli.lite import Film, Learner, Subset, Task
 
 WAY, NUM_SUPPORT, NUM_QUERY, NUM_BACK = 3, 6, 7, 2
 
@@ -28,7 +28,8 @@ class TinyLearner(nn.Module):
         self.double()
         self.images_with_gradient = self.images_without = 0
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, film: Film) -> Tensor:
+        assert film == {}, "a learner without FiLM gets no values"
         if torch.is_grad_enabled():
             self.images_with_gradient += len(images)
         else:
@@ -45,14 +46,11 @@ class TinyLearner(nn.Module):
 
     def backward(self, task: Task, subset: Subset, chunk: int = 4, query_batch: int = 3) -> float:
         return lite.task_backward(
-            task,
-            self.encode,
-            self.fit,
-            self.loss,
-            subset=subset,
-            chunk=chunk,
-            query_batch=query_batch,
+            task, self.functions(), subset=subset, chunk=chunk, query_batch=query_batch
         )
+
+    def functions(self) -> Learner:
+        return Learner(self.encode, self.fit, self.loss)
 
     def gradients(self) -> dict[str, Tensor]:
         """The accumulated gradient of every parameter, taken out."""
@@ -74,7 +72,7 @@ def make_task(labels: list[int] | None = None) -> Task:
 
 
 def full_gradients(learner: TinyLearner, task: Task) -> dict[str, Tensor]:
-    lite.task_backward_full(task, learner.encode, learner.fit, learner.loss)
+    lite.task_backward_full(task, learner.functions())
     return learner.gradients()
 
 
@@ -168,10 +166,10 @@ def test_no_gradient_is_the_query_path_alone(num_back: int) -> None:
     found = learner.gradients()
     with torch.no_grad():
         fixed = learner.fit(
-            learner.encode(task.support_images[torch.arange(6)]), task.support_labels
+            learner.encode(task.support_images[torch.arange(6)], {}), task.support_labels
         )
     fixed = {**fixed, "scale": learner.scale}
-    queries = learner.encode(task.query_images[torch.arange(NUM_QUERY)])
+    queries = learner.encode(task.query_images[torch.arange(NUM_QUERY)], {})
     (learner.loss(fixed, queries, task.query_labels) / NUM_QUERY).backward()
     assert_equal(found, learner.gradients(), 1e-12)
 
@@ -216,11 +214,77 @@ def test_scale_is_the_tasks_share_of_a_step() -> None:
     whole = learner.gradients()
     for _ in range(4):
         loss = lite.task_backward(
-            task, learner.encode, learner.fit, learner.loss,
-            subset=subset, chunk=4, query_batch=4, scale=0.25,
-        )  # fmt: skip
+            task, learner.functions(), subset=subset, chunk=4, query_batch=4, scale=0.25
+        )
         assert loss == pytest.approx(whole_loss)  # the loss that is reported is the task's own
     assert_equal(learner.gradients(), whole, 1e-12)
+
+
+def test_every_way_reports_the_tasks_mean_loss() -> None:
+    learner, task = TinyLearner("cosine"), make_task()
+    subset = Subset(torch.tensor([2]), torch.ones(1))
+    support = learner.encode(task.support_images[torch.arange(6)], {})
+    queries = learner.encode(task.query_images[torch.arange(NUM_QUERY)], {})
+    fitted = learner.fit(support, task.support_labels)
+    expected = float(learner.loss(fitted, queries, task.query_labels).detach()) / NUM_QUERY
+    assert learner.backward(task, subset) == pytest.approx(expected, 1e-12)
+    found = lite.task_backward_full(task, learner.functions())
+    assert found == pytest.approx(expected, 1e-12)
+
+
+def test_scale_applies_to_the_full_gradient_too() -> None:
+    learner, task = TinyLearner("euclidean"), make_task()
+    whole = full_gradients(learner, task)
+    for _ in range(4):
+        lite.task_backward_full(task, learner.functions(), scale=0.25)
+    assert_equal(learner.gradients(), whole, 1e-12)
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+def test_draws_follow_their_generator_and_no_other(stratified: bool) -> None:
+    labels = torch.arange(40) % 4
+
+    def drawn(seed: int, others: int) -> list[int]:
+        torch.manual_seed(others)
+        generator = torch.Generator().manual_seed(seed)
+        return lite.draw_subset("lite", labels, 9, generator, stratified).indices.tolist()
+
+    assert drawn(1, 2) == drawn(1, 3)
+    assert len({tuple(drawn(seed, 2)) for seed in range(9)}) > 3
+
+
+@pytest.mark.parametrize(
+    "gradient, num_back, count", [("none", 3, 0), ("lite", 0, 0), ("lite", 1, 1), ("lite", 6, 6)]
+)
+def test_a_subset_is_whole_numbers_and_double_weights(
+    gradient: str, num_back: int, count: int
+) -> None:
+    subset = lite.draw_subset(
+        gradient, torch.tensor([0, 1, 2, 0, 1, 0]), num_back, torch.Generator(), False
+    )
+    assert subset.indices.shape == subset.weights.shape == (count,)
+    assert subset.indices.dtype == torch.int64 and subset.weights.dtype == torch.float64
+    assert float(subset.weights.sum()) == pytest.approx(NUM_SUPPORT if count else 0)
+
+
+def test_tickets_of_the_stratified_draw() -> None:
+    """Each photo owns the half-open piece of the line that its probability is long."""
+    labels = torch.tensor([1, 0, 1, 0])  # in class order: photos 1, 3, 0, 2, a half each
+    assert lite.stratified_subset(labels, 2, 0.0).indices.tolist() == [1, 0]
+    assert lite.stratified_subset(labels, 2, 0.49).indices.tolist() == [1, 0]
+    assert lite.stratified_subset(labels, 2, 0.5).indices.tolist() == [3, 2]
+
+
+def test_stratified_passes_over_gaps_in_the_labels() -> None:
+    keep = lite._keep_probabilities(torch.tensor([2, 0, 6]), 4)
+    assert keep.tolist()[::2] == pytest.approx([1.0, 2 / 6])
+    subset = lite.stratified_subset(torch.tensor([2, 0, 2, 2, 0, 2, 2, 2]), 4, 0.3)
+    assert float(subset.weights.sum()) == pytest.approx(2 + 2 * 3)
+
+
+def test_no_images_are_no_parts() -> None:
+    assert list(lite.parts(0, 3)) == []
+    assert [part.tolist() for part in lite.parts(5, 3)] == [[0, 1, 2], [3, 4]]
 
 
 def test_cost_is_n_forwards_and_h_plus_m_with_gradient() -> None:
@@ -253,16 +317,15 @@ def test_images_are_read_only_when_asked_for() -> None:
 def test_grad_mode_survives_an_error() -> None:
     learner, task = TinyLearner("cosine"), make_task()
 
-    def broken(images: Tensor) -> Tensor:
+    def broken(images: Tensor, film: Film) -> Tensor:
         raise RuntimeError("broken")
 
+    functions = Learner(broken, learner.fit, learner.loss)
     subset = Subset(torch.arange(2), torch.ones(2))
     for mode in (True, False):
         with torch.set_grad_enabled(mode):
             with pytest.raises(RuntimeError, match="broken"):
-                lite.task_backward(
-                    task, broken, learner.fit, learner.loss, subset=subset, chunk=2, query_batch=2
-                )
+                lite.task_backward(task, functions, subset=subset, chunk=2, query_batch=2)
             assert torch.is_grad_enabled() == mode
 
 

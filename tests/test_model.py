@@ -14,7 +14,8 @@ from litecli import backbone, graph, storage, weights
 from litecli.config import NAMED_NETWORKS
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model import FewShotModel, check_graph, fetch, load_model, model_config, write_model
+from litecli.model import FewShotModel
+from litecli.model_folder import check_graph, fetch, load_model, model_config, write_model
 from litecli.model_library import Model, open_model
 
 NETWORKS = {  # name -> image size, and whether it has batch norms to fuse

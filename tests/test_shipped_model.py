@@ -11,7 +11,7 @@ from litecli import drawn
 from litecli.cli.train_config import read_toml
 from litecli.config import TrainConfig
 from litecli.encoder import Encoder
-from litecli.model import load_model
+from litecli.model_folder import load_model
 from litecli.model_library import open_model
 from litecli.personalize import adapt, classify
 

@@ -1,6 +1,7 @@
 """Meta-training: a whole small run, and that stopping it anywhere changes no bit of its end."""
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from litecli import (
     backbone,
+    best_model,
     episodic,
+    run_setup,
     stages,
     storage,
     supervised,
@@ -35,11 +38,12 @@ from litecli.encoder import Encoder
 from litecli.episodes import Episode, Source, sample_episode
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
+from litecli.events import Event, Finished, Preparing, Started, Stepped, Validated
 from litecli.model import FewShotModel
 from litecli.model_library import Model, open_model
 from litecli.pixels import PixelStore
 from litecli.run_folder import RunFolder, to_toml
-from litecli.training import Event, Finished, Preparing, Started, Stepped, Validated, meta_train
+from litecli.training import meta_train
 from litecli.training_data import TrainingData, open_data
 
 NETWORK, SIDE = "test_byobnet", 32
@@ -84,7 +88,7 @@ def config(photos: tuple[str, str], tiny_model: Model, tmp_path: Path) -> TrainC
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No curves, and the best model as plain tensors: exporting its graph takes seconds."""
-    monkeypatch.setattr(training, "write_model", write_tensors)
+    monkeypatch.setattr(best_model, "write_model", write_tensors)
     monkeypatch.setattr(RunFolder, "draw_curves", lambda self: None)
 
 
@@ -229,7 +233,7 @@ def test_a_run_that_is_stopped_once_ends_the_same(
         ("torch.optim.AdamW.step", 2),
         ("torch.nn.utils.clip_grad_norm_", 5),  # in a step of episodes
         ("litecli.training.validate", 3),
-        ("litecli.training.write_model", 1),
+        ("litecli.best_model.write_model", 1),
     ],
 )
 def test_ctrl_c_in_the_middle_of_a_step_leaves_a_state_that_goes_on(
@@ -268,7 +272,7 @@ def interrupt(patch: pytest.MonkeyPatch, place: str, call: int) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from litecli import storage, training
+from litecli import best_model, storage, training
 from litecli.cli.train_config import read_toml
 from litecli.config import TrainConfig
 
@@ -276,7 +280,7 @@ def write_tensors(model, config, folder, texts):
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     storage.write_tensors(folder / "best.safetensors", state, {})
 
-training.write_model = write_tensors
+best_model.write_model = write_tensors
 training.RunFolder.draw_curves = lambda self: None
 training.SAVE_EVERY = -1.0  # a state after every step
 rename, saves = Path.rename, []
@@ -355,6 +359,17 @@ def test_a_run_does_not_go_on_with_other_settings(
 def test_a_run_goes_on_with_other_settings_that_do_not_matter(stopped: TrainConfig) -> None:
     events = events_of(replace(stopped, workers=1, chunk=3, tasks=8), resume=True)
     assert [e.step for e in events if isinstance(e, Stepped)][-1] == STEPS + 1
+
+
+def test_a_setting_that_is_newer_than_the_run_was_at_its_default(stopped: TrainConfig) -> None:
+    path = Path(stopped.out) / "last" / "state.safetensors"
+    tensors, metadata = storage.read_tensors(path)
+    known = json.loads(metadata["config"])
+    del known["clip"]
+    storage.write_tensors(path, tensors, {**metadata, "config": json.dumps(known)})
+    with pytest.raises(LiteError, match="other settings: clip"):
+        events_of(replace(stopped, clip=3.0), resume=True)
+    assert isinstance(events_of(stopped, resume=True)[-1], Finished)
 
 
 @pytest.mark.parametrize("content", [b"\x10" * 500, None])
@@ -478,9 +493,9 @@ def test_random_batch_norm_networks_need_a_supervised_stage(config: TrainConfig)
     assert caught.value.code == ExitCode.USAGE and "--pretrain-images" in caught.value.fix
     assert not Path(config.out).exists()
     free = replace(config, backbone="test_convnext", pretrain=PretrainConfig())
-    training.check_learnable(free, backbone.build("test_convnext", "none", SIDE).network)
+    run_setup.check_learnable(free, backbone.build("test_convnext", "none", SIDE).network)
     batch_norm = backbone.build(NETWORK, "none", SIDE).network
-    training.check_learnable(replace(free, weights="auto"), batch_norm)
+    run_setup.check_learnable(replace(free, weights="auto"), batch_norm)
 
 
 # The data of a run
@@ -735,7 +750,7 @@ def test_a_store_is_read_as_the_stages_read_it(config: TrainConfig) -> None:
 def test_a_run_folder_without_metrics_can_still_be_resumed(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "write_model", write_tensors)
+    monkeypatch.setattr(best_model, "write_model", write_tensors)
     stop_after(config, 7)
     (Path(config.out) / "metrics.csv").unlink()
     shutil.rmtree(Path(config.out) / "prev")

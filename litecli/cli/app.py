@@ -9,12 +9,16 @@ from typing import Annotated
 import typer
 
 from litecli import __version__
-from litecli.cli import adapt, classify, demo, doctor, evaluate, meta_train, models, profiles
+from litecli.cli import adapt, audit, classify, demo, doctor, evaluate, meta_train, models, profiles
 from litecli.cli.help import PlainGroup, examples_text
 from litecli.cli.options import HELP, RESEARCHERS, YOUR_OBJECTS
 from litecli.cli.output import Output
 
-ORDER = ("adapt", "classify", "profiles", "demo", "meta-train", "evaluate", "models", "doctor")
+ORDER = (
+    *("adapt", "classify", "profiles", "demo"),
+    *("meta-train", "evaluate", "audit", "models"),
+    "doctor",
+)
 START = ("litecli demo", "litecli adapt ./my_objects", "litecli classify photo.jpg")
 
 
@@ -53,5 +57,6 @@ profiles.add_to(app, YOUR_OBJECTS)
 demo.add_to(app, YOUR_OBJECTS)
 meta_train.add_to(app, RESEARCHERS)
 evaluate.add_to(app, RESEARCHERS)
+audit.add_to(app, RESEARCHERS)
 models.add_to(app, RESEARCHERS)
 doctor.add_to(app, HELP)

@@ -6,6 +6,7 @@ A `LiteError` is three lines on stderr (what, why, what to try); with --json it 
 """
 
 import errno
+import os
 import shlex
 import sys
 import traceback
@@ -59,6 +60,8 @@ def _run(arguments: list[str], out: Output) -> int:
 
 def report(error: LiteError, out: Output, cause: BaseException | None = None) -> int:
     """Write the error in the form that the user asked for, and return its exit code."""
+    if os.environ.get("RANK", "0") != "0" and error.code != ExitCode.BUG:
+        return int(error.code)  # of the many processes that torchrun starts, the first one says it
     if out.verbose:
         out.problem("".join(traceback.format_exception(cause or error)).rstrip())
     if out.json:

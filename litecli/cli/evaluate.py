@@ -1,7 +1,7 @@
 """`litecli evaluate DATA`: accuracy of a model on few-shot tasks, and what adapting costs."""
 
 import csv
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import typer
 from litecli.cli.adapt import check_head
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, counted, duration
+from litecli.config import BASELINES, Baseline
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -23,20 +24,25 @@ JSON_FIELDS = [
     "tasks",
     "query",
     "head",
+    "baseline",
     "accuracy",
     "ci95",
     "adapt_seconds",
     "adapt_macs",
+    "adapt_parameters",
     "passes",
     "images_per_second",
     "images",
     "classes",
     "skipped",
+    "short_classes",
 ]
+PROTOCOLS_TO_COME = ("orbit", "vtab", "meta-dataset")
 
 EXAMPLES = (
     "litecli evaluate ./photos",
     "litecli evaluate ./photos --way 20 --shots 1 --head ridge",
+    "litecli evaluate ./photos --baseline finetune-film --tasks 60",
     "litecli evaluate ./photos --model mine --json",
 )
 
@@ -59,28 +65,43 @@ def evaluate(
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 600,
     seed: Annotated[int, typer.Option(min=0, help="Which tasks.")] = 0,
     head: Annotated[
-        str | None, typer.Option(help="auto, cosine, euclidean or ridge; else the model's own.")
+        str | None,
+        typer.Option(help="auto, cosine, euclidean, ridge or mahalanobis; else the model's own."),
     ] = None,
     ridge_lambda: Annotated[
         float | None,
         typer.Option(min=1e-6, help="Ridge's penalty; else chosen per task by leave-one-out."),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="Adapt otherwise: linear, finetune, finetune-film or maml."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Gradient steps of the baseline on each task.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-9, help="Rate of those steps.")] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Append the result to this CSV file.")
     ] = None,
 ) -> None:
     """Measure accuracy on few-shot tasks, and the cost to adapt."""
     check_head(head)
-    if protocol != "episodes":
+    check_protocol(protocol)
+    chosen = choose_baseline(baseline, steps, lr)
+    if chosen is not None and (head is not None or ridge_lambda is not None):
         raise LiteError(
-            f"There is no protocol {protocol} in this version.",
-            fix="--protocol episodes",
+            f"--baseline {chosen.name} has a classifier of its own.",
+            "--head and --ridge-lambda choose among the heads that need no baseline.",
+            "leave --head and --ridge-lambda out, or --baseline",
             code=ExitCode.USAGE,
         )
-    on_the_processor(common, "evaluate")
+    if csv_file is not None:
+        check_csv(csv_file)
     from litecli import evaluation, library
 
     found = library.find_model(model)
+    if not ((chosen is not None and chosen.on_photos) or (chosen is None and found.config.film)):
+        on_the_processor(common, "this evaluation")
     result = evaluation.evaluate(
         data,
         found,
@@ -91,15 +112,62 @@ def evaluate(
         seed=seed,
         head=head,
         lam=ridge_lambda,
-        progress=common.out.progress("Photos"),
+        baseline=chosen,
+        device=common.device,
+        progress=common.out.progress,
     )
     show(common.out, result, found.name, csv_file)
+
+
+def check_protocol(protocol: str) -> None:
+    """Raise LiteError (USAGE) for a protocol that this version has not."""
+    if protocol == "episodes":
+        return
+    later = protocol in PROTOCOLS_TO_COME
+    raise LiteError(
+        f"There is no protocol {protocol} in this version." + later * " It is planned.",
+        "Tasks are drawn at random from the classes of one folder.",
+        "--protocol episodes",
+        code=ExitCode.USAGE,
+    )
+
+
+def choose_baseline(name: str | None, steps: int | None, lr: float | None) -> Baseline | None:
+    """The baseline of that name with these steps; LiteError (USAGE) where they fit no baseline."""
+    if name is not None and name not in BASELINES:
+        raise LiteError(
+            f"There is no baseline {name}.",
+            f"Baselines: {', '.join(BASELINES)}.",
+            code=ExitCode.USAGE,
+        )
+    chosen = None if name is None else BASELINES[name]
+    if steps is None and lr is None:
+        return chosen
+    if chosen is None or chosen.steps == 0:
+        with_steps = ", ".join(b.name for b in BASELINES.values() if b.steps)
+        raise LiteError(
+            "--steps and --lr are for baselines that take gradient steps.",
+            f"Those are {with_steps}.",
+            "--baseline finetune",
+            code=ExitCode.USAGE,
+        )
+    return replace(
+        chosen,
+        steps=chosen.steps if steps is None else steps,
+        lr=chosen.lr if lr is None else lr,
+    )
 
 
 def show(out: Output, result: "Evaluation", model: str, csv_file: Path | None) -> None:
     """Print the measurement, and append it to the CSV file."""
     values = {"model": model, "protocol": "episodes", **asdict(result)}
     record = {key: values[key] for key in JSON_FIELDS}
+    if result.short_classes:
+        few = counted(result.shots, "photo")
+        out.say(
+            f"Note: {result.short_classes} of {result.classes} classes have too few photos for "
+            f"{few} to learn from and one to name; tasks learn those from fewer."
+        )
     if out.json:
         out.record({"schema": "litecli.evaluate/1", **record})
     accuracy = f"{100 * result.accuracy:.1f} ± {100 * result.ci95:.1f} %"
@@ -107,15 +175,32 @@ def show(out: Output, result: "Evaluation", model: str, csv_file: Path | None) -
     out.result(out.styled(f"{accuracy}   {shape}, {counted(result.tasks, 'task')}", "bold"))
     used = f"{counted(result.images, 'photo')} of {result.classes} classes"
     unused = f", {result.skipped} not usable" if result.skipped else ""
-    out.result(f"  model   {model}, head {result.head}; {used}{unused}")
-    passes = counted(result.passes, "forward pass")
-    passes = passes.removesuffix("s") + "es" if result.passes != 1 else passes
+    way = f"baseline {result.baseline}" if result.baseline else f"head {result.head}"
+    out.result(f"  model   {model}, {way}; {used}{unused}")
+    passes = "1 forward pass" if result.passes == 1 else f"{result.passes} forward passes"
     speed = f"{result.images_per_second:.1f} photos/s"
     cost = f"{duration(result.adapt_seconds)}, {result.adapt_macs / 1e9:.2f} GMACs, {passes}"
+    cost += f", {counted(result.adapt_parameters, 'parameter')} set"
     out.result(f"  to adapt   {cost}; {speed} decoded and encoded")
     if csv_file is not None:
         append_csv(csv_file, record)
         out.say(f"Appended to {csv_file}")
+
+
+def check_csv(path: Path) -> None:
+    """LiteError (INPUT) when the table is there and has other columns."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header = next(csv.reader(file), None)
+    except (OSError, ValueError, csv.Error):  # a new file; one that cannot be written says so later
+        return
+    if header not in (None, JSON_FIELDS):
+        raise LiteError(
+            f"{path} is a table with other columns.",
+            "A line of this result would not fit under them.",
+            "--csv with a new file",
+            code=ExitCode.INPUT,
+        )
 
 
 def append_csv(path: Path, record: dict[str, object]) -> None:

@@ -19,7 +19,7 @@ from litecli.cli.train_config import (
     read_toml,
     with_values,
 )
-from litecli.config import TrainConfig
+from litecli.config import FILM_LEARNERS, HEADS, LEARNER_HEADS, LEARNERS, TrainConfig
 
 RECIPE = "recipe.toml"  # in the run folder; --config reads it back
 
@@ -50,8 +50,13 @@ def meta_train(
     out: Annotated[
         str | None, _flag("Run folder; runs/LEARNER-BACKBONE by default.", RUN, "--out", "-o")
     ] = None,
-    learner: Annotated[str | None, _flag("protonets or ridge.", LEARNING)] = None,
-    head: Annotated[str | None, _flag("cosine, euclidean or ridge.", LEARNING)] = None,
+    learner: Annotated[str | None, _flag(f"{', '.join(LEARNERS)}.", LEARNING)] = None,
+    head: Annotated[
+        str | None, _flag(f"Of protonets: {', '.join(HEADS)}.", LEARNING)
+    ] = None,
+    film: Annotated[
+        str | None, _flag("FiLM from a set encoder: on, off or auto (by learner).", LEARNING)
+    ] = None,
     backbone: Annotated[str | None, _flag("A timm name, or hf-hub: and more.", NETWORK)] = None,
     weights: Annotated[
         str | None, _flag("auto, none, FILE or timm DIR.", NETWORK, metavar="WHICH")
@@ -79,8 +84,14 @@ def meta_train(
     backbone_lr: Annotated[float | None, _flag("The network's rate, times --lr.", LEARNING)] = None,
     warmup: Annotated[int | None, _flag("Steps of linear warm-up.", LEARNING)] = None,
     clip: Annotated[float | None, _flag("Largest gradient norm; 0: none.", LEARNING)] = None,
+    inner_steps: Annotated[int | None, _flag("maml: steps on a support set.", LEARNING)] = None,
+    inner_lr: Annotated[float | None, _flag("maml: rate of those steps.", LEARNING)] = None,
     augment: Annotated[bool | None, _flag("Vary the training photos.", LEARNING)] = None,
     precision: Annotated[str | None, _flag("auto, fp32 or bf16.", RUN)] = None,
+    memory: Annotated[
+        str | None,
+        _flag("Most to use; lowers --chunk and --query-batch to fit.", RUN, metavar="8GB"),
+    ] = None,
     pretrain_images: Annotated[
         int | None, _flag("Photos of a supervised stage before the tasks.", LEARNING)
     ] = None,
@@ -117,6 +128,9 @@ def meta_train(
         "out": out,
         "learner": learner,
         "head": head,
+        "film": film,
+        "inner_steps": inner_steps,
+        "inner_lr": inner_lr,
         "backbone": backbone,
         "weights": weights,
         "image_size": image_size,
@@ -134,6 +148,7 @@ def meta_train(
         "clip": clip,
         "augment": augment,
         "precision": precision,
+        "memory": memory,
         "pretrain.images": pretrain_images,
         "pretrain.teacher": teacher,
         "val": val,
@@ -158,11 +173,14 @@ def meta_train(
 def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     """Defaults, then the file, then the flags, all in range; bare: the ten-minute example."""
     base = TrainConfig() if flags.get("data") or config_file else EXAMPLE
+    said = base if config_file is None else read_toml(config_file, base)
+    learner = flags.get("learner", said.learner)
+    if learner in FILM_LEARNERS:  # as in their papers: the network stays as it is, FiLM steers it
+        base = replace(base, backbone_lr=0.0)
     if config_file is not None:
         base = read_toml(config_file, base)
     config = with_values(base, flags)
-    if config.learner == "ridge":  # the one head it has
-        config = replace(config, head="ridge")
+    config = replace(config, head=LEARNER_HEADS.get(config.learner, config.head))
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]
         config = replace(config, out=f"runs/{config.learner}-{backbone}")

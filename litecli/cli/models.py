@@ -142,13 +142,13 @@ def fetch(
 ) -> None:
     """Make a model of a pretrained network."""
     check_head(head)
-    from litecli import library, model
+    from litecli import library, model_folder
 
     name = library.check_name(name or network.removeprefix("hf-hub:").rpartition("/")[2])
     common.out.say(f"Making model {name} of {network} ...")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name
-        config = model.fetch(
+        config = model_folder.fetch(
             network, folder, weights, head, image_size, common.offline, accept_license
         )
         made = library.add_model(folder, name, replace=replace)

@@ -21,7 +21,8 @@ from litecli.errors import ExitCode, LiteError
 
 CHOICES = {
     "learner": LEARNERS,
-    "head": HEADS,
+    "head": (*HEADS, "generated"),
+    "film": ("auto", "on", "off"),
     "gradient": GRADIENTS,
     "precision": ("auto", "fp32", "bf16"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -41,6 +42,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "tasks": (1, LARGEST, "--tasks"),
     "tasks_per_step": (1, 10_000, "--tasks-per-step"),
     "backbone_lr": (0, 1000, "--backbone-lr"),
+    "inner_steps": (1, 1000, "--inner-steps"),
+    "inner_lr": (0, 1000, "--inner-lr"),
     "warmup": (0, LARGEST, "--warmup"),
     "clip": (0, LARGEST, "--clip"),
     "val_every": (0, LARGEST, "--val-every"),
@@ -199,6 +202,22 @@ def check(config: TrainConfig) -> TrainConfig:
             f"--lr {config.lr:g} is out of range: above 0, at most {MOST_LR:g}.",
             code=ExitCode.USAGE,
         )
+    if config.learner == "maml" and config.film == "on":
+        raise LiteError(
+            "maml has no FiLM: its gradient steps change the whole network.",
+            fix="--film off, or --learner simple-cnaps",
+            code=ExitCode.USAGE,
+        )
+    if config.head == "generated" and config.learner != "cnaps":
+        raise LiteError(
+            f"The generated head belongs to cnaps, not to {config.learner}.",
+            fix="--learner cnaps, or --head cosine",
+            code=ExitCode.USAGE,
+        )
+    if config.memory:
+        from litecli import memory
+
+        memory.read_size(config.memory)
     for flag, least, most in (
         ("--way", config.episodes.way_min, config.episodes.way_max),
         ("--support", config.episodes.support_min, config.episodes.support_max),

@@ -60,6 +60,11 @@ class _Shown:
     def _started(self, event: "events.Started") -> None:
         self.out.say(f"Training on {event.data}")
         self.out.say(f"  {event.num_steps} steps, {event.device}, {event.precision}")
+        if event.expected_memory:
+            self.out.say(
+                f"  chunk {event.chunk}, query batch {event.query_batch}: "
+                f"{size(event.expected_memory)} of memory expected"
+            )
         if event.step:
             self.out.say(f"  going on at step {event.step}")
         for warning in event.warnings:
@@ -86,6 +91,9 @@ class _Shown:
         took = duration(event.seconds)
         self.out.result(f"Validation accuracy {100 * event.accuracy:.1f} %, after {took}.")
         self.out.result(f"The model is in {event.model}")
+        if event.peak_memory:
+            foreseen = f", {size(event.expected_memory)} foreseen" if event.expected_memory else ""
+            self.out.say(f"Memory: {size(event.peak_memory)} at the peak{foreseen}")
         self.out.say(f"Next: litecli models add {shlex.quote(event.model)}")
 
 
@@ -109,6 +117,11 @@ def show_plan(out: Output, config: TrainConfig) -> None:
         f"Memory    about {size(plan.memory)} for the largest task; "
         f"{size(plan.memory_full)} by ordinary back-propagation"
     )
+    if plan.peak:
+        out.result(
+            f"Fits      --memory {config.memory} with --chunk {plan.chunk} and --query-batch "
+            f"{plan.query_batch}: {size(plan.peak)} at the peak, everything together"
+        )
     for warning in plan.warnings:
         out.result(f"Warning: {warning}")
     out.result(f"Would write to {config.out}")

@@ -1,133 +1,163 @@
-"""Peak memory and time of one task's gradient against the support size, by gradient.
+"""Peak memory of one task's gradient against the support size N and the number H that go back.
 
     python tests/benchmarks/lite_memory.py [--backbone NAME] [--size 224] [--device cpu|cuda]
 
-Each cell is a process of its own. On a CPU the peak is the process's largest resident size less
-what it had before the first image; images are made when they are asked for, as training reads
-them. `floor` is the time of N forwards without gradient and H + M forward-backwards of the bare
-network, measured in the same process; `full` is ordinary back-propagation.
+Each row is a process of its own that does one task on a network with random weights. Photos are
+read from a file of decoded squares as training reads them, a chunk at a time. The peak is the
+largest resident size of the whole process, torch and all (CPU), or torch.cuda.max_memory_allocated;
+"task" is that less what the process had before its first task. `full` is ordinary back-propagation,
+left out where it would need more than --most GB.
 """
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
-import time
+import tempfile
+from pathlib import Path
 
 SUPPORTS = (40, 100, 200, 500, 1000)
-LITE_H = (20, 40, 160)
+LITE_H = (20, 40, 80, 160)
+DEFAULT_H, H_SUPPORT = 40, 500
 QUERIES, WAY = 40, 10
+STORED = 256  # pixels of a stored square's side, as for networks of 224
+Row = tuple[str, int, int]  # gradient, H, N
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, float]:
-    """Peak bytes and seconds of one task (after a small one that warms up)."""
-    import timm
+    """Bytes before and at the peak of one task."""
     import torch
 
-    from litecli import backbone, lite, stages
+    from litecli import backbone, lite, memory
+    from litecli.augment import View
+    from litecli.episodic import ImagesByNumber
     from litecli.model import FewShotModel
+    from litecli.pixels import PixelStore
 
     device = torch.device(arguments.device)
     built = backbone.build(arguments.backbone, "none", arguments.size)
-    assert timm.is_model(arguments.backbone)
-    model = FewShotModel(built, "cosine").to(device)
+    model = FewShotModel(built, "cosine", film=arguments.film).to(device)
+    model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner = model.functions(arguments.bf16)
+    view = View(PixelStore(arguments.store).__getitem__, built.preprocess, augment=(0, 0))
 
-    class Noise:
-        """Images [n, 3, S, S] that exist only while they are used."""
+    def task(num_support: int) -> lite.Task:
+        numbers = torch.arange(num_support).numpy()
+        labels = (torch.arange(num_support) % WAY).to(device)
+        queries = ImagesByNumber(view, numbers[:QUERIES])
+        return lite.Task(ImagesByNumber(view, numbers), labels, queries, labels[:QUERIES])
 
-        def __init__(self, count: int) -> None:
-            self.count = count
-
-        def __len__(self) -> int:
-            return self.count
-
-        def __getitem__(self, indices: torch.Tensor) -> torch.Tensor:
-            generator = torch.Generator().manual_seed(int(indices[0]))
-            return torch.randn(len(indices), 3, arguments.size, arguments.size, generator=generator)
-
-    def run(num_support: int, gradient: str, num_back: int) -> None:
-        labels = torch.arange(num_support) % WAY
-        task = lite.Task(
-            Noise(num_support),
-            labels.to(device),
-            Noise(QUERIES),
-            torch.arange(QUERIES).to(device) % WAY,
-        )
-        model.zero_grad()
-        if gradient == "full":
-            lite.task_backward_full(task, model.features, model.fit, model.summed_loss)
-        else:
-            generator = torch.Generator().manual_seed(stages.hash_seed(0))
-            subset = lite.draw_subset(gradient, labels, num_back, generator, False)
-            lite.task_backward(
-                task,
-                model.features,
-                model.fit,
-                model.summed_loss,
-                subset=subset,
-                chunk=arguments.chunk,
-                query_batch=arguments.chunk,
-            )
-
-    def floor(num_support: int, num_back: int) -> float:
-        started = time.perf_counter()
-        lite.encode_all(model.features, Noise(num_support), arguments.chunk)
-        for count in (num_back, QUERIES):
-            images = Noise(count)
-            for part in lite.parts(count, arguments.chunk):
-                model.features(images[part]).sum().backward()
-        return time.perf_counter() - started
-
-    def peak() -> float:
+    def peak() -> int:
         if device.type == "cuda":
             return torch.cuda.max_memory_allocated()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return memory.peak_resident()
 
-    run(WAY, "exact", WAY)
-    before = peak() if device.type == "cpu" else 0
-    started = time.perf_counter()
-    run(arguments.support, arguments.gradient, arguments.h)
-    seconds = time.perf_counter() - started
-    result = {"bytes": peak() - before, "peak": peak(), "seconds": seconds}
-    back = (
-        arguments.support if arguments.gradient == "exact" else min(arguments.h, arguments.support)
-    )
-    return {**result, "floor": floor(arguments.support, back)}
+    before = torch.cuda.memory_allocated() if device.type == "cuda" else memory.resident()
+    if arguments.gradient == "full":
+        lite.task_backward_full(task(arguments.support), learner)
+    else:
+        labels = torch.arange(arguments.support) % WAY
+
+        def subset(seed: int) -> lite.Subset:
+            generator = torch.Generator().manual_seed(seed)
+            return lite.draw_subset(arguments.gradient, labels, arguments.h, generator, False)
+
+        lite.task_backward(
+            task(arguments.support),
+            learner,
+            subset=subset(0),
+            set_subset=subset(1) if arguments.film else None,
+            chunk=arguments.chunk,
+            query_batch=arguments.chunk,
+        )
+    return {"before": before, "peak": peak()}
+
+
+def store_squares(folder: Path, count: int) -> None:
+    """Write `count` squares of noise as the cache of a training run."""
+    import numpy as np
+
+    from litecli import pixels
+
+    def square(number: int) -> np.ndarray:
+        rng = np.random.default_rng(number)
+        return rng.integers(0, 256, (STORED, STORED, 3), dtype=np.uint8)
+
+    for _ in pixels.cache(square, count, "noise", folder, workers=1):
+        pass
+
+
+def rows(arguments: argparse.Namespace) -> list[Row]:
+    """What is measured: every N, then every H at N = 500."""
+    wanted: list[Row] = []
+    for gradient in ("lite", "exact", "full"):
+        h = DEFAULT_H if gradient == "lite" else 0
+        wanted += [(gradient, h, n) for n in arguments.supports]
+    return wanted + [("lite", h, H_SUPPORT) for h in LITE_H if arguments.h_sweep]
+
+
+def growth(peaks: dict[Row, dict[str, float]], low: Row, high: Row, what: str) -> None:
+    """Print the ratio of two rows, of the whole process and of the task alone."""
+    if low in peaks and high in peaks:
+        a, b = peaks[low], peaks[high]
+        alone = (b["peak"] - b["before"]) / (a["peak"] - a["before"])
+        print(f"{what}: x {b['peak'] / a['peak']:.2f} (task alone x {alone:.2f})")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Memory and time of a support gradient.")
-    parser.add_argument("--backbone", default="mobilenetv3_small_100")
+    parser = argparse.ArgumentParser(description="Memory of a support gradient.")
+    parser.add_argument("--backbone", default="mobilenetv2_100")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--chunk", type=int, default=40)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--film", action="store_true")
     parser.add_argument("--supports", type=int, nargs="+", default=SUPPORTS)
-    parser.add_argument("--support", type=int)
-    parser.add_argument("--gradient", default="lite")
-    parser.add_argument("--h", type=int, default=40)
+    parser.add_argument("--h-sweep", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--most", type=float, default=16, help="GB that `full` may need")
+    parser.add_argument("--support", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--gradient", default="lite", help=argparse.SUPPRESS)
+    parser.add_argument("--h", type=int, default=DEFAULT_H, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.support is not None:
         print(json.dumps(measure(arguments)))
         return
-    rows = [("lite", h) for h in LITE_H] + [("exact", 0), ("full", 0)]
-    print(f"{arguments.backbone}, {arguments.size} px, M = {QUERIES}, chunk {arguments.chunk}")
-    print(f"{'gradient':>9} {'H':>4} {'N':>5} {'peak MB':>8} {'seconds':>8} {'of floor':>8}")
-    for gradient, h in rows:
-        for support in arguments.supports:
-            command = [sys.executable, __file__, *sys.argv[1:], "--support", str(support)]
-            command += ["--gradient", gradient, "--h", str(h)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                print(f"{gradient:>9} {h:>4} {support:>5}  did not fit")
-                continue
-            found = json.loads(done.stdout.splitlines()[-1])
-            ratio = "" if gradient == "full" else f"{found['seconds'] / found['floor']:.2f}"
+    print(
+        f"{arguments.backbone}, {arguments.size} px, {'bf16' if arguments.bf16 else 'fp32'}, "
+        f"{arguments.device}, M = {QUERIES}, chunk {arguments.chunk}"
+    )
+    print(f"{'gradient':>9} {'H':>4} {'N':>5} {'before MB':>9} {'peak MB':>8}")
+    peaks: dict[Row, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        store_squares(Path(name), max(*arguments.supports, H_SUPPORT))
+        for row in rows(arguments):
+            gradient, h, support = row
+            small = peaks.get(("full", 0, arguments.supports[0]))
+            if gradient == "full" and small is not None:
+                per_photo = (small["peak"] - small["before"]) / (arguments.supports[0] + QUERIES)
+                needed = small["before"] + per_photo * (support + QUERIES)
+                if needed > arguments.most * 1e9:
+                    print(f"{gradient:>9} {'':>4} {support:>5} {'':>9} (about {needed / 1e6:.0f})")
+                    continue
+            if row not in peaks:
+                command = [sys.executable, __file__, *sys.argv[1:], "--support", str(support)]
+                command += ["--gradient", gradient, "--h", str(h), "--store", name]
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    last = done.stderr.strip().splitlines()[-1:]
+                    print(f"{gradient:>9} {h or '':>4} {support:>5} failed: {last}")
+                    continue
+                peaks[row] = json.loads(done.stdout.splitlines()[-1])
             print(
-                f"{gradient:>9} {h or '':>4} {support:>5} {found['peak'] / 1e6:>8.0f} "
-                f"{found['seconds']:>8.2f} {ratio:>8}",
+                f"{gradient:>9} {h or '':>4} {support:>5} {peaks[row]['before'] / 1e6:>9.0f} "
+                f"{peaks[row]['peak'] / 1e6:>8.0f}",
                 flush=True,
             )
+    for gradient, h in (("lite", DEFAULT_H), ("exact", 0), ("full", 0)):
+        growth(peaks, (gradient, h, 100), (gradient, h, 1000), f"{gradient}, N 100 -> 1000")
+    low, high = ("lite", LITE_H[0], H_SUPPORT), ("lite", LITE_H[-1], H_SUPPORT)
+    growth(peaks, low, high, f"lite, H {LITE_H[0]} -> {LITE_H[-1]} at N = {H_SUPPORT}")
 
 
 if __name__ == "__main__":

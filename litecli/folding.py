@@ -1,0 +1,108 @@
+"""FiLM where there is no torch: a support set gives the network's norm layers new values.
+
+The set encoder looks at every photo; the mean of its outputs becomes norm parameters
+(generator.py), which take the place of the network's own before its graph is optimised. So photos
+are needed twice, and are decoded once: in between they wait as squares, in memory or, when they
+are many, in a temporary file.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import numpy as np
+
+from litecli.config import BACKBONE_PREFIX, TASK_GRAPH
+from litecli.encoder import Encoder
+from litecli.errors import ExitCode, LiteError
+from litecli.generator import FilmLayer, film_values
+from litecli.images import in_order, to_input
+from litecli.model_library import Model
+from litecli.model_tensors import model_tensors
+
+SQUARES_IN_MEMORY = 256_000_000  # bytes; at 224 px, the squares of 1,700 photos
+_PREFIX = "generator."  # of the generator's tensors in a model file
+_PARTS = (
+    *("inner_weight", "inner_bias", "norm_weight", "norm_bias"),
+    *("outer_weight", "outer_bias", "strength", "vector_of_channel"),
+)
+
+
+class FirstLook:
+    """The set encoder's outputs for photos, by their hashes, and the photos' squares.
+
+    Raises LiteError (MISSING) when the model's task.onnx cannot be loaded.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._set_encoder = Encoder(model.folder, graph=TASK_GRAPH)
+        self._outputs: dict[str, np.ndarray] = {}  # in the order of the squares
+        self._squares = tempfile.SpooledTemporaryFile(max_size=SQUARES_IN_MEMORY)  # noqa: SIM115
+        side = model.config.preprocess.image_size
+        self._shape = (side, side, 3)
+
+    def __contains__(self, photo_hash: str) -> bool:
+        return photo_hash in self._outputs
+
+    def add(self, photo_hash: str, square: np.ndarray, pixels: np.ndarray) -> None:
+        """Look at a photo: uint8 [S, S, 3], and the same as the network's input [3, S, S].
+
+        Raises LiteError (MACHINE) when there is no room for the squares of so many photos.
+        """
+        try:
+            self._squares.write(square.tobytes())
+        except OSError as error:
+            raise LiteError(
+                f"No room for temporary files in {tempfile.gettempdir()}.",
+                "So many photos are kept there, decoded, until they are learned.",
+                "--max-photos 50, or set TMPDIR to a folder on a larger disk",
+                code=ExitCode.MACHINE,
+            ) from error
+        self._outputs[photo_hash] = self._set_encoder.encode(pixels[None])[0]
+
+    def norms(self, photo_hashes: Iterable[str]) -> dict[str, np.ndarray]:
+        """The network's norm parameters for these photos; see `folded_norms`."""
+        # Sorted: the same photos give the same bits, whatever their names.
+        outputs = [self._outputs[photo_hash] for photo_hash in sorted(photo_hashes)]
+        return folded_norms(self.model, np.stack(outputs))
+
+    def features(
+        self, norms: dict[str, np.ndarray], photo_hashes: Iterable[str], workers: int
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Each photo's hash and features [D] by the network with these norm parameters."""
+        wanted = set(photo_hashes)
+        encoder = Encoder(self.model.folder, norms)
+        convert = partial(to_input, preprocess=self.model.config.preprocess)
+        order = [photo_hash for photo_hash in self._outputs if photo_hash in wanted]
+        inputs = in_order(convert, self._read(order), workers, 2 * workers)
+        for photo_hash, pixels in zip(order, inputs, strict=True):
+            yield photo_hash, encoder.encode(pixels[None])[0]
+
+    def close(self) -> None:
+        """Delete the squares."""
+        self._squares.close()
+
+    def _read(self, order: list[str]) -> Iterator[np.ndarray]:
+        size = int(np.prod(self._shape))
+        number = {photo_hash: index for index, photo_hash in enumerate(self._outputs)}
+        for photo_hash in order:
+            self._squares.seek(number[photo_hash] * size)
+            yield np.frombuffer(self._squares.read(size), np.uint8).reshape(self._shape)
+
+
+def folded_norms(model: Model, outputs: np.ndarray) -> dict[str, np.ndarray]:
+    """Norm parameters by their names in the model file, from set encoder's outputs [N, 64].
+
+    Raises LiteError (MISSING) when the model's file lacks one of the tensors this takes.
+    """
+    parameters = model_tensors(model, _PREFIX, _PARTS)
+    weights = [f"{name}.weight" for name in model.config.film]
+    biases = [f"{name}.bias" for name in model.config.film]
+    norms = model_tensors(model, BACKBONE_PREFIX, weights, optional=biases)
+    layers = [
+        FilmLayer(name, kind="", channels=len(norms[weight]), bias=bias in norms)
+        for name, weight, bias in zip(model.config.film, weights, biases, strict=True)
+    ]
+    values = film_values(layers, parameters, norms, outputs)
+    return {BACKBONE_PREFIX + name: value for name, value in values.items()}

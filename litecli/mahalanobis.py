@@ -1,0 +1,180 @@
+"""Mahalanobis head: distance to the class mean in the class's own metric (Simple CNAPs).
+
+    d_c(q) = (q - m_c)' Q_c^-1 (q - m_c),   Q_c = l S_c / (n_c - 1) + (1 - l) S / (N - 1) + I
+
+with l = n_c / (n_c + 1), S_c and S the scatter matrices of the class and of all N photos
+(Bateni et al., "Improved few-shot visual classification", 2020). One photo has no scatter: its
+S_c is zero. Q_c is the identity plus a matrix of rank below N, so no D x D matrix is needed:
+
+* in one eigenbasis of S, the task's part of every Q_c is diagonal and the class's part is n_c
+  rows by Woodbury's identity. Small, and what profiles keep;
+* an eigenbasis has no gradient where eigenvalues are equal. Training takes Cholesky factors, of
+  N x N matrices while N < D: Q_c = I + X' E_c X gives Q_c^-1 = I - X' (E_c^-1 + X X')^-1 X.
+"""
+
+from typing import Any
+
+import numpy as np
+from array_api_compat import device
+
+from litecli.labelled import array_namespace, class_counts, class_means, to_numpy
+
+Array = Any  # a numpy array or a torch tensor
+
+
+def mahalanobis_classes(features: Array, targets: Array) -> dict[str, Array]:
+    """What `mahalanobis_scores` needs of features [N, D], one-hot targets [N, C].
+
+    Where a gradient through `features` is wanted, the Cholesky form; else the low-rank form.
+    """
+    if getattr(features, "requires_grad", False):
+        return _cholesky_form(features, targets)
+    return _low_rank_form(features, targets)
+
+
+def mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
+    """Minus the squared distances [M, C] of queries [M, D]."""
+    rows = queries - params["centre"]
+    if "factors" in params:
+        return _cholesky_scores(params, rows)
+    xp = array_namespace(queries)
+    basis = params["basis"]
+    inside = rows @ basis.T  # [M, K]
+    outside = xp.zeros_like(inside[:, 0])
+    if basis.shape[0] < basis.shape[1]:  # all metrics are the identity there
+        outside = xp.clip(xp.sum(rows * rows, axis=1) - xp.sum(inside * inside, axis=1), 0.0, None)
+    along = xp.concat([inside, inside @ params["rows"].T], axis=1)
+    squares = (along * along) @ params["weights"].T - 2 * inside @ params["linear"].T
+    return -(squares + params["constants"] + outside[:, None])
+
+
+def mahalanobis_offsets(features: Array, targets: Array, params: dict[str, Array]) -> Array:
+    """Expected excess [C] of the distance to a mean of n_c photos: trace(B^-1 W) / n_c.
+
+    W is the pooled covariance within classes, B = I + (1 - l) S / (N - 1) the part of Q_c that
+    depends on n_c alone: classes with equal counts get equal offsets. It has no gradient.
+    """
+    xp = array_namespace(features)
+    if "factors" in params:
+        features = features.detach()
+        params = _low_rank_form(features, targets)
+    places = (features - params["centre"]) @ params["basis"].T
+    residuals = places - targets @ class_means(places, targets)
+    num_photos, num_classes = targets.shape
+    within = xp.sum(residuals * residuals, axis=0) / max(num_photos - num_classes, 1)
+    counts = class_counts(targets)[:, None]
+    task = 1 / ((counts + 1) * max(num_photos - 1, 1))
+    values = xp.sum(places * places, axis=0)
+    return xp.sum(within / (1 + task * values), axis=1) / counts[:, 0]
+
+
+def shares(count: float, num_photos: int) -> tuple[float, float]:
+    """The factors of S and S_c in Q_c, for a class with `count` of `num_photos` photos."""
+    task = 1 / ((count + 1) * max(num_photos - 1, 1))
+    own = count / ((count + 1) * (count - 1)) if count > 1 else 0.0
+    return task, own
+
+
+def photos_of_classes(targets: Array) -> list[Array]:
+    """The indices of every class's photos, by class, of one-hot targets [N, C]."""
+    xp = array_namespace(targets)
+    labels = to_numpy(targets).argmax(1)
+    indices = (np.flatnonzero(labels == label) for label in range(targets.shape[1]))
+    return [xp.asarray(photos, device=device(targets)) for photos in indices]
+
+
+def eigenbasis(rows: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues [K] of rows' rows, coordinates of the rows [N, K] in their eigenbasis, vectors.
+
+    K = min(N, D). The vectors are those of the smaller product, rows' rows or rows rows'.
+    """
+    xp = array_namespace(rows)
+    num_photos, num_features = rows.shape
+    dual = num_photos < num_features
+    values, vectors = xp.linalg.eigh(rows @ rows.T if dual else rows.T @ rows)
+    values = xp.clip(values, 0.0, None)
+    return values, vectors * xp.sqrt(values) if dual else rows @ vectors, vectors
+
+
+def class_metric(values: Array, residuals: Array, task: float, own: float) -> tuple[Array, Array]:
+    """Q^-1 in the eigenbasis as diagonal [K] and rows [n, K]: diag(diagonal) - rows' rows."""
+    xp = array_namespace(values)
+    diagonal = 1 / (1 + task * values)
+    residuals = residuals * own**0.5
+    scaled = residuals * diagonal
+    inner = scaled @ residuals.T + _eye(values, residuals.shape[0])
+    return diagonal, xp.linalg.inv(xp.linalg.cholesky(inner)) @ scaled
+
+
+def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
+    xp = array_namespace(features)
+    centre = xp.mean(features, axis=0)
+    values, places, vectors = eigenbasis(features - centre)
+    basis = vectors.T  # [K, D]
+    if len(features) < features.shape[1]:  # to unit length, but what has no length stays zero
+        lengths = xp.where(values > 0, xp.sqrt(values), xp.full_like(values, xp.inf))
+        basis = (vectors / lengths).T @ (features - centre)
+    means = class_means(places, targets)
+    rows = xp.zeros_like(places)
+    diagonals, linear = [], []
+    for label, photos in enumerate(photos_of_classes(targets)):
+        mean = means[label]
+        task, own = shares(len(photos), len(features))
+        diagonal, low = class_metric(values, places[photos] - mean, task, own)
+        rows[photos] = low
+        diagonals.append(diagonal)
+        linear.append(mean * diagonal - (low @ mean) @ low)
+    linear = xp.stack(linear)
+    return {
+        "centre": centre,
+        "basis": basis,
+        "rows": rows,
+        "weights": xp.concat([xp.stack(diagonals), -targets.T], axis=1),
+        "linear": linear,
+        "constants": xp.sum(linear * means, axis=1),
+    }
+
+
+def _cholesky_form(features: Array, targets: Array) -> dict[str, Array]:
+    xp = array_namespace(features)
+    num_photos, num_features = features.shape
+    centre = xp.mean(features, axis=0)
+    rows = features - centre
+    means = class_means(rows, targets)
+    dual = num_photos < num_features
+    products = rows @ rows.T if dual else rows.T @ rows
+    eye, matrices = _eye(rows, products.shape[0]), []
+    shared = {}  # the task's part of Q_c, by photo count
+    for label, photos in enumerate(photos_of_classes(targets)):
+        task, own = shares(len(photos), num_photos)
+        if dual:  # E_c = task + own J, J centring the class: E_c^-1 = 1 / task - less J
+            member, less = targets[:, label], 1 / task - 1 / (task + own)
+            inverse = eye * (1 / task - less * member)
+            inverse = inverse + member[:, None] * (member * (less / len(photos)))
+            matrices.append(products + inverse)
+            continue
+        if len(photos) not in shared:
+            shared[len(photos)] = eye + task * products
+        residuals = (rows[photos] - means[label]) * own**0.5
+        matrices.append(shared[len(photos)] + residuals.T @ residuals)
+    params = {"centre": centre, "means": means, "factors": xp.linalg.cholesky(xp.stack(matrices))}
+    return {**params, "basis": rows} if dual else params
+
+
+def _cholesky_scores(params: dict[str, Array], rows: Array) -> Array:
+    xp = array_namespace(rows)
+    means, factors = params["means"], params["factors"]
+    dual = "basis" in params
+    places, own = (x @ params["basis"].T if dual else x for x in (rows, means))
+    gaps = xp.matrix_transpose(places[None] - own[:, None, :])  # [C, K, M]
+    solved = xp.linalg.solve_triangular(factors, gaps, upper=False)
+    squares = xp.sum(solved * solved, axis=1).T
+    if not dual:
+        return -squares
+    lengths = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(means * means, axis=1)
+    return squares + 2 * (rows @ means.T) - lengths
+
+
+def _eye(like: Array, size: int) -> Array:
+    xp = array_namespace(like)
+    return xp.eye(size, dtype=like.dtype, device=device(like))

@@ -1,0 +1,75 @@
+"""Sizes of memory as people write them, and how much of it this process has taken."""
+
+import ctypes
+import re
+import sys
+from pathlib import Path
+
+from litecli.errors import ExitCode, LiteError
+
+UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+LEAST = 50_000_000  # bytes; less is a slip of the unit
+
+
+def read_size(text: str, flag: str = "--memory") -> int:
+    """Bytes of "8GB", "500 MB", "8 GiB" or "8g"; LiteError (USAGE) says what is wrong."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    unit = match[2] if match else ""
+    known = next((u for u in (unit, f"{unit}b") if u in UNITS), None)
+    if match is None or known is None:
+        what = "has no unit" if match and not unit else "is not a size of memory"
+        raise LiteError(f"{flag} {text} {what}.", fix=f"{flag} 8GB", code=ExitCode.USAGE)
+    size = int(float(match[1]) * UNITS[known])
+    if size < LEAST:
+        raise LiteError(
+            f"{flag} {text} is less than any network needs.", fix=f"{flag} 8GB", code=ExitCode.USAGE
+        )
+    return size
+
+
+def written(size: float) -> str:
+    """Bytes as "850 MB" or "7.6 GB"."""
+    return f"{size / 1e6:.0f} MB" if size < 999.5e6 else f"{size / 1e9:.1f} GB"
+
+
+def peak_resident() -> int:
+    """Most bytes of memory this process has had at once; 0 where the system does not tell."""
+    own = _status("VmHWM")  # getrusage would also count the process that started this one
+    if own or sys.platform == "win32":
+        return own
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident() -> int:
+    """Bytes of memory this process has now; 0 where the system does not tell."""
+    return _status("VmRSS")
+
+
+def available() -> int:
+    """Bytes that could be had without pushing anything out; 0 where the system does not tell."""
+    return _field(Path("/proc/meminfo"), "MemAvailable")
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library keeps it (glibc)."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
+def _status(name: str) -> int:
+    return _field(Path("/proc/self/status"), name)
+
+
+def _field(path: Path, name: str) -> int:
+    """Bytes of a line "NAME: 1234 kB" of a file of Linux's /proc."""
+    try:
+        found = re.search(rf"^{name}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) * 1024 if found else 0

@@ -1,0 +1,73 @@
+"""The heads that a model can adapt with: those of heads.py, and CNAPs' own, part of the model."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import numpy as np
+
+from litecli.generated_head import generate_weights, linear_scores
+from litecli.heads import HEADS, Head
+from litecli.labelled import HeldOut, class_counts, class_means
+from litecli.model_library import Model
+from litecli.model_tensors import model_tensors
+
+GENERATED = "generated"
+_PREFIX = "head_generator."  # of the tensors that make CNAPs' classifier
+_PARTS = ("inner_weight", "inner_bias", "outer_weight")
+
+
+def head_of(model: Model, name: str) -> Head:
+    """The head of a profile or a config: a key of heads.HEADS, or "generated".
+
+    Raises LiteError (MISSING) when the model's file lacks the parts of its own head.
+    """
+    if name != GENERATED:
+        return HEADS[name]
+    return generated_head(model_tensors(model, _PREFIX, _PARTS))
+
+
+def generated_head(parameters: Mapping[str, np.ndarray]) -> Head:
+    """CNAPs' head (generated_head.py) with its trained `parameters`, as adapt and classify use it.
+
+    Means of unit-length features; the photo-count correction is that of an inner product.
+    """
+    return Head(
+        name=GENERATED,
+        unit_length=True,
+        factor=0.5,
+        classes=partial(_classes, parameters),
+        similarity=_similarity,
+        held_out=partial(_held_out, parameters),
+    )
+
+
+def _classes(
+    parameters: Mapping[str, np.ndarray], features: np.ndarray, targets: np.ndarray, lam: float
+) -> dict[str, np.ndarray]:
+    return {"weights": generate_weights(parameters, class_means(features, targets))}
+
+
+def _similarity(params: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray:
+    return linear_scores(params["weights"], queries)
+
+
+def _held_out(
+    parameters: Mapping[str, np.ndarray],
+    features: np.ndarray,
+    targets: np.ndarray,
+    lam: float,
+    batches: list[HeldOut],
+) -> np.ndarray:
+    """Scores [N, C] with each group taken out: a class's weights depend on its own mean alone."""
+    means, counts = class_means(features, targets), class_counts(targets)
+    scores = linear_scores(generate_weights(parameters, means), features)
+    for batch in batches:
+        for label, columns in batch.columns():
+            taken = features[batch.members[:, columns]]  # [groups, photos, D]
+            left = max(float(counts[label]) - taken.shape[1], 1.0)
+            kept = (means[label] * counts[label] - taken.sum(axis=1)) / left
+            weights = generate_weights(parameters, kept)  # [groups, D + 1]
+            own = features[batch.members]
+            products = np.einsum("gpd,gd->gp", own, weights[:, :-1])
+            scores[batch.members, label] = products + weights[:, -1:]
+    return scores

@@ -1,0 +1,231 @@
+"""A training step rehearsed on made-up photos, to see what it takes and make it fit a memory.
+
+`chunk` and `query_batch` are all there is to lower: they change no result, and with the passes of
+lite.py neither the support size nor H makes a difference to the peak.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from litecli import memory
+from litecli.config import EpisodeConfig, TrainConfig
+from litecli.episodes import Source
+from litecli.episodic import EpisodicStage
+from litecli.errors import ExitCode, LiteError
+from litecli.model import FewShotModel
+from litecli.supervised import SupervisedStage
+from litecli.task_size import at_once, graph_bytes, kept_bytes, largest_task
+
+ROOM = 0.92  # share of the memory asked for that a lowered chunk may fill
+SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
+STRAIGHT = 16  # photos; ordinary back-propagation grows in a straight line from there
+WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
+
+
+def fit(
+    config: TrainConfig, model: FewShotModel, sources: Sequence[Source], bf16: bool
+) -> tuple[TrainConfig, int]:
+    """`config` with `chunk` and `query_batch` lowered until the run fits `config.memory`.
+
+    Also returns the peak to expect in bytes: of the whole process on a CPU, of torch's tensors on
+    CUDA. Photos go through the real network, more and more at a time. Raises LiteError (MACHINE)
+    when the run cannot fit, with what it needs; USAGE on a device that does not tell.
+    """
+    limit = memory.read_size(config.memory)
+    support, query = largest_task(config.episodes, sources)
+    most = at_once(config, support, query)
+    full = config.gradient == "full"
+    rehearsal = Rehearsal(config, model, bf16)
+    beside = rehearsal.head_bytes(support)
+    photos = rehearsal.grow(min(most, STRAIGHT) if full else most, limit - beside)
+    peak = rehearsal.expected(most if full else photos) + beside
+    whole = f"{support} support and {query} query photos at once need"
+    needs = {
+        whole if full else "Even one photo at a time needs": peak,
+        "Writing the model needs": rehearsal.writing(),
+        f"The supervised stage, with batches of {config.pretrain.batch}, needs": (
+            rehearsal.supervised(limit)
+        ),
+    }
+    for what_needs, size in needs.items():
+        if size > limit:
+            raise _does_not_fit(config, what_needs, size, chunked=what_needs != whole)
+    memory.give_back()
+    if photos < most and not full:
+        config = replace(
+            config, chunk=min(config.chunk, photos), query_batch=min(config.query_batch, photos)
+        )
+    return config, max(rehearsal.so_far(), *needs.values())
+
+
+class Rehearsal:
+    """Steps of the episodic stage that learn nothing; `peaks` is photos at once -> bytes."""
+
+    def __init__(self, config: TrainConfig, model: FewShotModel, bf16: bool) -> None:
+        self.config, self.model, self.bf16 = config, model, bf16
+        self.device = model.log_scale.device
+        if self.device.type not in ("cpu", "cuda") or not self._peak():
+            raise LiteError(
+                f"This system does not tell how much memory {self.device.type} takes.",
+                fix="leave out --memory; choose --chunk and --query-batch",
+                code=ExitCode.USAGE,
+            )
+        self.before = self._now()
+        side = round(config.image_size / 0.875)
+        noise = np.random.default_rng(0)
+        self.square = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
+        self.graph = graph_bytes(model.network, config.image_size, bf16)
+        self.peaks: dict[int, int] = {}
+
+    def grow(self, most: int, limit: int) -> int:
+        """Rehearse with 1, 2, 4, ... `most` photos at once; the most that fit `limit` bytes.
+
+        A number is tried only when it is expected to fit. At least 1, whether that fits or not.
+        """
+        photos, peak = 1, self.peak(1)
+        while photos < most:
+            slope = max(SPREAD * self.graph, self.slope())
+            # All of `most` may fill the limit; less than that leaves room for what varies.
+            everything = peak + slope * (most - photos) <= limit
+            room = int(((limit if everything else ROOM * limit) - peak) / slope)
+            if room < 1:
+                break
+            further = min(most, 2 * photos, photos + room)
+            if self.peak(further) > limit:
+                break
+            photos, peak = further, self.peaks[further]
+        return photos
+
+    def slope(self) -> float:
+        """Bytes that one more photo takes, by the last two sizes; never below its tensors'."""
+        if len(self.peaks) < 2:
+            return self.graph
+        (few, low), (many, high) = list(self.peaks.items())[-2:]
+        return max(self.graph, (high - low) / (many - few))
+
+    def expected(self, photos: int) -> int:
+        """The peak in bytes with this many photos at once: tried, or in a straight line on."""
+        if photos in self.peaks:
+            return self.peaks[photos]
+        tried = max(self.peaks)
+        return self.peaks[tried] + round(self.slope() * (photos - tried))
+
+    def so_far(self) -> int:
+        """Bytes that are in the final peak whatever comes: a process's memory has been had."""
+        return self._peak() if self.device.type == "cpu" else 0
+
+    def peak(self, photos: int) -> int:
+        """Most bytes so far, after a step in which graphs of `photos` photos exist at once."""
+        stage = EpisodicStage(
+            self.model, self._trial(photos), self._square, [_source(photos)], self.bf16
+        )
+        parameters = list(self.model.parameters())
+        learned = [parameter.requires_grad for parameter in parameters]
+        self.model.network.requires_grad_(self.config.backbone_lr > 0)
+        self._reset()
+        memory.give_back()  # what smaller steps left behind is no use to this one
+        # What Adam will remember of the weights is there while the graphs are.
+        moments = [torch.ones_like(p) for p in parameters if p.requires_grad for _ in range(2)]
+        stage.task_step(0, 1.0)
+        del moments
+        for parameter, learns in zip(parameters, learned, strict=True):
+            parameter.grad = None
+            parameter.requires_grad_(learns)
+        self.peaks[photos] = self._peak()
+        return self.peaks[photos]
+
+    def head_bytes(self, support: int) -> int:
+        """Bytes that features, and the head fitted to them, take with `support` photos."""
+        shape = (support, self.model.backbone.num_features)
+        features = torch.rand(shape, device=self.device, requires_grad=True)
+        way = min(self.config.episodes.way_max, support)
+        labels = torch.arange(support, device=self.device) % way
+        kept = kept_bytes(lambda: self.model.fit(features, labels), set())
+        return kept + 2 * features.nbytes  # the photos' own, and their gradient
+
+    def supervised(self, limit: int) -> int:
+        """Bytes at the peak of a supervised step, if about `limit` or less; 0 without the stage."""
+        pretrain = self.config.pretrain
+        if not pretrain.images:
+            return 0
+        area = (pretrain.image_size / self.config.image_size) ** 2
+        about = self.before + 4 * self._weights() + round(pretrain.batch * area * self.graph)
+        if about > limit:
+            return about
+        config = replace(self.config, pretrain=replace(pretrain, images=pretrain.batch, teacher=""))
+        sources = [_source(pretrain.batch)]
+        # On a copy: the step moves weights and batch statistics.
+        model = copy.deepcopy(self.model)
+        stage = SupervisedStage(model, config, self._square, sources, None, self.bf16)
+        self._reset()
+        memory.give_back()
+        for _ in stage.steps(0):
+            pass
+        return self._peak()
+
+    def writing(self) -> int:
+        """Bytes when a model is written; 0 on CUDA, for that happens on the CPU."""
+        if self.device.type == "cuda":
+            return 0
+        memory.give_back()
+        return self._now() + WRITING + 4 * self._weights()
+
+    def _weights(self) -> int:
+        return sum(parameter.nbytes for parameter in self.model.parameters())
+
+    def _trial(self, photos: int) -> TrainConfig:
+        """Settings of a task in which every kind of pass has `photos` photos at once, and fewer."""
+        support = max(2, 2 * photos)
+        episodes = EpisodeConfig(2, 2, support, support, -(-photos // 2))
+        sizes = {"chunk": photos, "query_batch": photos, "lite_h": photos}
+        if self.config.gradient == "full":  # support and query at once
+            half = max(2, photos // 2)
+            episodes = EpisodeConfig(2, 2, half, half, max(1, (photos - half) // 2))
+        return replace(self.config, episodes=episodes, inner_steps=2, **sizes)
+
+    def _square(self, number: int) -> np.ndarray:
+        return self.square
+
+    def _reset(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def _peak(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) or 1
+        return memory.peak_resident()
+
+    def _now(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.memory_allocated(self.device)
+        return memory.resident()
+
+
+def measured_peak(device: torch.device) -> int:
+    """Most bytes this process has had: resident on a CPU, torch's tensors on CUDA; 0: unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return memory.peak_resident() if device.type == "cpu" else 0
+
+
+def _source(photos: int) -> Source:
+    """Two classes with more photos than a task of `_trial` asks for."""
+    size = 3 * photos + 10
+    return Source("rehearsal", ("a", "b"), (tuple(range(size)), tuple(range(size, 2 * size))))
+
+
+def _does_not_fit(config: TrainConfig, what_needs: str, peak: int, chunked: bool) -> LiteError:
+    """What the run needs, and what to change."""
+    enough = memory.written(1.1 * peak).replace(" ", "")
+    return LiteError(
+        f"This run does not fit --memory {config.memory}.",
+        f"{what_needs} about {memory.written(peak)}.",
+        f"--memory {enough}, a smaller --image-size or another --backbone"
+        if chunked
+        else "--gradient exact, which gives the same gradient chunk by chunk",
+        code=ExitCode.MACHINE,
+    )

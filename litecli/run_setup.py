@@ -1,0 +1,71 @@
+"""What a training run starts from: the model with its first weights, the data, the teacher."""
+
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+
+from litecli import backbone as backbones
+from litecli import teacher
+from litecli.config import LEARNER_HEADS, TrainConfig
+from litecli.errors import ExitCode, LiteError
+from litecli.events import Preparing
+from litecli.model import FewShotModel
+from litecli.model_library import find_model
+from litecli.supervised import Teacher
+from litecli.training_data import TrainingData, open_data
+
+
+def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> FewShotModel:
+    """The model before its first step, on `device`; raises as `backbone.build`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # for random weights
+        built = backbones.build(config.backbone, config.weights, config.image_size, offline)
+    check_learnable(config, built.network)
+    model = FewShotModel(built, training_head(config), config.uses_film)
+    model.to(device)
+    model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def training_head(config: TrainConfig) -> str:
+    """The head that episodes train: the learner's own, or for ProtoNets the one asked for."""
+    return LEARNER_HEADS.get(config.learner, config.head)
+
+
+def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
+    """Refuse what cannot learn: random batch-norm networks by frozen-statistics episodes alone."""
+    fresh = config.weights == "none" and config.pretrain.images == 0
+    if fresh and backbones.batch_norm_layers(network):
+        raise LiteError(
+            f"{config.backbone} from random weights does not learn from episodes alone.",
+            "Its batch-norm statistics are frozen in episodes; a supervised stage sets them first.",
+            "--pretrain-images 200000   (or --weights auto)",
+            code=ExitCode.USAGE,
+        )
+
+
+def prepared_data(config: TrainConfig, cache: Path) -> Generator[Preparing, None, TrainingData]:
+    """Decode the photos into `cache` where they are not there yet; returns the data of the run."""
+    for item in open_data(config, cache):
+        if isinstance(item, TrainingData):
+            return item
+        yield Preparing("photos", *item)
+    raise AssertionError("the data never came")
+
+
+def prepared_teacher(
+    config: TrainConfig, data: TrainingData, cache: Path
+) -> Generator[Preparing, None, Teacher | None]:
+    """Compute the teacher's features where they are not in `cache` yet; None without a teacher."""
+    settings = config.pretrain
+    if not settings.teacher:
+        return None
+    model = find_model(settings.teacher)
+    views = settings.teacher_views
+    for done, total in teacher.cache_features(
+        model, data.store, data.key, cache, views, config.seed, config.workers or 2
+    ):
+        yield Preparing("teacher features", done, total)
+    count, size = len(data.store), model.config.num_features
+    return Teacher.of(teacher.read_features(cache, views, count, size))

@@ -1,0 +1,63 @@
+"""The size of a run's largest task, and what autograd keeps of it, counted."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from litecli import lite
+from litecli.config import EpisodeConfig, TrainConfig
+from litecli.episodes import Source
+
+
+def largest_task(episodes: EpisodeConfig, sources: Sequence[Source]) -> tuple[int, int]:
+    """Support and query photos of the largest task that the sources allow (none: any would)."""
+    support, query = episodes.support_max, episodes.way_max * episodes.query
+    if sources:
+        way = min(episodes.way_max, max(len(source.classes) for source in sources))
+        pools = sorted((len(pool) for s in sources for pool in s.support), reverse=True)[:way]
+        support = min(support, sum(pools))
+        query = min(way * episodes.query, sum(pools) - way)
+    return support, query
+
+
+def at_once(config: TrainConfig, support: int, query: int) -> int:
+    """Most photos whose graphs exist at the same time, in a task of these sizes."""
+    if config.learner == "maml":
+        back = support
+    elif config.gradient == "full":
+        return support + query
+    else:
+        back = {"exact": support, "none": 0}.get(config.gradient, min(config.lite_h, support))
+    passes = ((back, config.chunk), (query, config.query_batch))
+    return max((len(part) for size, most in passes for part in lite.parts(size, most)), default=1)
+
+
+def graph_bytes(network: nn.Module, image_size: int, bf16: bool = False) -> int:
+    """Bytes that autograd keeps of one image's forward pass, the weights left out."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+    device = next(network.parameters()).device
+    images = torch.zeros(1, 3, image_size, image_size, device=device)
+
+    def forward() -> torch.Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return network(images)
+
+    return kept_bytes(forward, own)
+
+
+def kept_bytes(forward: Callable[[], object], own: set[int]) -> int:
+    """Bytes of the tensors that autograd keeps of a call, storages at the addresses `own` apart."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, torch.enable_grad():
+        outputs = forward()  # alive until all is counted: an address is not used twice
+    del outputs
+    return sum(kept.values())

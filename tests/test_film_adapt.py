@@ -1,0 +1,432 @@
+"""FiLM without torch: task.onnx, folded norm parameters, and profiles that carry them."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from litecli import backbone, folding, library, personalize, storage, support
+from litecli.config import TASK_GRAPH
+from litecli.encoder import Encoder
+from litecli.errors import ExitCode, LiteError
+from litecli.film import film_layers
+from litecli.heads import HEADS
+from litecli.images import load_input
+from litecli.model import FewShotModel
+from litecli.model_folder import check_graph, load_model, model_config, write_model
+from litecli.model_heads import generated_head, head_of
+from litecli.model_library import Model, open_model
+from litecli.profile import Profile, from_tensors, to_tensors
+
+SIDE = 32
+PARTS = ("weight", "bias")  # of a norm layer
+TWO = {"keys": 4, "mug": 3}
+
+
+def build_cnaps() -> FewShotModel:
+    """A CNAPs model whose norms, generator and head all do something: some of it starts at zero."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = FewShotModel(backbone.build("test_byobnet", "none", SIDE), "generated", film=True)
+        parameters = dict(model.network.named_parameters())
+        for layer in film_layers(model.network):
+            nn.init.uniform_(parameters[f"{layer.name}.weight"], 0.5, 1.5)
+            nn.init.normal_(parameters[f"{layer.name}.bias"], 0, 0.1)
+        assert model.generator is not None and model.head_generator is not None
+        for parameter in model.generator.parameters():
+            nn.init.normal_(parameter, std=0.3)
+        nn.init.normal_(model.head_generator.outer_weight, std=0.05)
+    return model
+
+
+@pytest.fixture(scope="module")
+def cnaps() -> FewShotModel:
+    return build_cnaps()
+
+
+@pytest.fixture(scope="module")
+def model(cnaps: FewShotModel, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The same as a model folder."""
+    folder = tmp_path_factory.mktemp("models") / "personal"
+    write_model(cnaps, model_config("personal", cnaps, "cnaps", "generated"), folder, {})
+    return open_model(folder)
+
+
+def noise(count: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((count, 3, SIDE, SIDE)).astype(np.float32)
+
+
+def adapt(folder: Path, model: Model, **options) -> personalize.Adaptation:
+    return personalize.adapt(folder, model, name="mine", **options)
+
+
+def file_bytes(profile: Profile) -> bytes:
+    return storage.tensor_bytes(*to_tensors(profile))
+
+
+def random_film(network: FewShotModel) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(5)
+    assert network.generator is not None
+    norms = dict(network.network.named_parameters())
+    names = [f"{layer.name}.{part}" for layer in network.generator.layers for part in PARTS]
+    return {n: norms[n].detach() + 0.3 * torch.randn(norms[n].shape, generator=rng) for n in names}
+
+
+def in_the_file(film: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {f"backbone.{name}": value.numpy() for name, value in film.items()}
+
+
+def test_random_film_through_the_graph_is_functional_call(
+    cnaps: FewShotModel, model: Model
+) -> None:
+    images, film = noise(3), random_film(cnaps)
+    with torch.no_grad():
+        expected = cnaps.features(torch.from_numpy(images), film=film).numpy()
+    found = Encoder(model.folder, in_the_file(film)).encode(images)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, atol=1e-4 * scale)
+    assert np.abs(Encoder(model.folder).encode(images) - expected).max() > 0.1 * scale
+
+
+def test_a_folded_network_is_the_plain_one_node_for_node(
+    cnaps: FewShotModel, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No norm is left over that the plain network has fused away: the same speed."""
+    chosen = onnxruntime.SessionOptions
+
+    def operators(film: dict[str, np.ndarray]) -> list[str]:
+        path = tmp_path / f"{len(film)}.onnx"
+
+        def options() -> onnxruntime.SessionOptions:
+            made = chosen()
+            made.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+            made.optimized_model_filepath = str(path)
+            return made
+
+        monkeypatch.setattr(onnxruntime, "SessionOptions", options)
+        Encoder(model.folder, film)
+        nodes = onnx.load(path, load_external_data=False).graph.node
+        return sorted(node.op_type for node in nodes)
+
+    plain, folded = operators({}), operators(in_the_file(random_film(cnaps)))
+    assert folded == plain and "BatchNormalization" not in folded and len(folded) > 10
+
+
+def test_the_set_encoders_graph_is_the_set_encoder(cnaps: FewShotModel, model: Model) -> None:
+    images = noise(3)
+    with torch.no_grad():
+        expected = cnaps.embed(torch.from_numpy(images)).numpy()
+    encoder = Encoder(model.folder, graph=TASK_GRAPH)
+    found = encoder.encode(images)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(images[1:2])[0], found[1], rtol=1e-4, atol=1e-5)
+    assert found.std(axis=0).max() > 1e-2
+
+
+def test_a_set_encoder_that_differs_from_its_graph_is_found(model: Model) -> None:
+    other = build_cnaps()
+    assert other.set_encoder is not None
+    nn.init.normal_(next(other.set_encoder.parameters()))
+    with pytest.raises(LiteError, match="differs") as caught:
+        check_graph(other.set_encoder, model.folder, SIDE, TASK_GRAPH)
+    assert caught.value.code == ExitCode.MACHINE
+
+
+def test_weights_are_stored_once(model: Model) -> None:
+    proto = onnx.load(model.folder / TASK_GRAPH, load_external_data=False)
+    offsets = storage.tensor_offsets(model.folder / "model.safetensors")
+    external = {t.name: t for t in proto.graph.initializer if t.external_data}
+    assert sum(name.startswith("set_encoder.") for name in external) == 15
+    for name, tensor in external.items():
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        assert (int(entries["offset"]), int(entries["length"])) == offsets[name]
+    assert (model.folder / TASK_GRAPH).stat().st_size < 30_000
+
+
+def test_numpy_folds_what_torch_generates(cnaps: FewShotModel, model: Model) -> None:
+    outputs = np.random.default_rng(2).standard_normal((5, 64)).astype(np.float32)
+    with torch.no_grad():
+        expected = in_the_file(cnaps.generate(torch.from_numpy(outputs)))
+    found = folding.folded_norms(model, outputs)
+    assert found.keys() == expected.keys() and len(found) == 2 * len(model.config.film)
+    for name, value in expected.items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_adapt_and_classify_are_the_torch_model(
+    model: Model, write_objects: Callable[..., Path], photo: Callable[[str, int], bytes]
+) -> None:
+    folder = write_objects({"keys": 3, "mug": 3})
+    profile = adapt(folder, model).profile
+    network = load_model(model.folder, model.config)
+    paths = [folder / path for path in profile.photo_paths]
+    new = [photo(name, 80 + seed) for seed, name in enumerate(("keys", "mug", "bowl"))]
+
+    def inputs(photos: list) -> torch.Tensor:
+        arrays = [load_input(source, model.config.preprocess)[0] for source in photos]
+        return torch.from_numpy(np.stack(arrays))
+
+    with torch.no_grad():
+        film = network.generate(network.embed(inputs(paths)))
+        features = network.features(inputs(paths), film=film)
+        fitted = network.fit(features, torch.from_numpy(profile.photo_labels))
+        scores = network.scores(fitted, network.features(inputs(new), film=film))
+    scale = float(features.abs().max())
+    np.testing.assert_allclose(profile.embeddings, features.numpy(), atol=1e-4 * scale)
+    assert profile.head == "generated" and profile.head_params["weights"].shape == (2, 257)
+    np.testing.assert_allclose(profile.head_params["weights"], fitted["weights"], atol=1e-5)
+    logits = scores / fitted["scale"] / profile.temperature
+    answers = personalize.classify([(str(n), one) for n, one in enumerate(new)], profile, model)
+    for answer, shares in zip(answers, logits.softmax(1).numpy(), strict=True):
+        found = [answer.scores[label] for label in profile.labels]
+        np.testing.assert_allclose(found, shares, atol=1e-3)
+
+
+def test_another_head_can_be_asked_for(model: Model, write_objects: Callable[..., Path]) -> None:
+    folder = write_objects(TWO)
+    own, cosine = adapt(folder, model), adapt(folder, model, head="cosine")
+    assert (own.profile.head, cosine.profile.head) == ("generated", "cosine")
+    np.testing.assert_array_equal(own.profile.embeddings, cosine.profile.embeddings)
+    assert adapt(folder, model, head="auto").profile.head in HEADS
+
+
+def test_a_profile_keeps_its_film(model: Model, write_objects: Callable[..., Path]) -> None:
+    profile = adapt(write_objects(TWO), model).profile
+    assert profile.film.keys() == {f"backbone.{n}.{p}" for n in model.config.film for p in PARTS}
+    loaded = library.read_profile(library.save_profile(profile), "mine")
+    assert file_bytes(loaded) == file_bytes(profile)
+    for name, value in profile.film.items():
+        np.testing.assert_array_equal(loaded.film[name], value)
+
+
+def test_a_profile_of_the_first_format_still_loads(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    profile = adapt(write_objects(TWO), tiny_model).profile
+    tensors, metadata = to_tensors(profile)
+    header = json.loads(metadata["litecli"])
+    assert header["schema"] == 2
+    loaded = from_tensors(tensors, {"litecli": json.dumps(header | {"schema": 1})})
+    assert loaded.film == {} and file_bytes(loaded) == file_bytes(profile)
+
+
+def test_nothing_is_made_anew_while_the_photos_are_the_same(
+    model: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_objects(TWO)
+    first = adapt(folder, model)
+    assert (first.embedded, first.reused) == (7, 0)
+    (folder / "keys" / "page.jpg").write_text("<html></html>")  # no photo: changes nothing
+    (folder / "keys" / "twice.jpg").write_bytes((folder / "keys" / "IMG_0.jpg").read_bytes())
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a graph was loaded")
+
+    monkeypatch.setattr(support, "FirstLook", refused)
+    monkeypatch.setattr(support, "Encoder", refused)
+    again = adapt(folder, model, previous=first.profile)
+    assert (again.embedded, again.reused) == (0, 7)
+    assert file_bytes(again.profile) == file_bytes(first.profile)
+    (folder / "mug" / "IMG_1.jpg").rename(folder / "mug" / "a.jpg")
+    (folder / "keys" / "IMG_2.jpg").rename(folder / "mug" / "b.jpg")
+    moved = adapt(folder, model, previous=first.profile)
+    assert (moved.embedded, moved.reused) == (0, 7)
+    monkeypatch.undo()
+    assert file_bytes(moved.profile) == file_bytes(adapt(folder, model).profile)
+
+
+@pytest.mark.parametrize("change", ["new", "gone", "in two objects"])
+def test_every_photo_is_made_anew_when_one_comes_or_goes(
+    model: Model,
+    write_objects: Callable[..., Path],
+    photo: Callable[[str, int], bytes],
+    change: str,
+) -> None:
+    folder = write_objects(TWO)
+    first = adapt(folder, model)
+    assert not any("read anew" in note for note in first.notes)
+    if change == "new":
+        (folder / "mug" / "new.jpg").write_bytes(photo("mug", 9))
+    elif change == "gone":
+        (folder / "keys" / "IMG_0.jpg").unlink()
+    else:
+        shutil.copy(folder / "keys" / "IMG_0.jpg", folder / "mug" / "stray.jpg")
+    second, scratch = adapt(folder, model, previous=first.profile), adapt(folder, model)
+    photos = {"new": 8, "gone": 6, "in two objects": 6}[change]
+    assert (second.embedded, second.reused) == (photos, 0)
+    assert file_bytes(second.profile) == file_bytes(scratch.profile)
+    assert any("read anew" in note for note in second.notes)
+    assert any(np.any(second.profile.film[n] != v) for n, v in first.profile.film.items())
+
+
+def test_a_photo_that_changes_meanwhile_is_an_error(
+    model: Model, write_objects: Callable[..., Path], photo: Callable[[str, int], bytes]
+) -> None:
+    folder = write_objects(TWO)
+    previous = adapt(folder, model).profile
+    (folder / "mug" / "new.jpg").write_bytes(photo("mug", 9))
+
+    def meddle(done: int, total: int) -> None:
+        if done == total // 2:
+            (folder / "keys" / "IMG_0.jpg").write_bytes(photo("keys", 8))
+
+    with pytest.raises(LiteError, match="changed while it was read") as caught:
+        adapt(folder, model, previous=previous, progress=meddle)
+    assert caught.value.code == ExitCode.INPUT
+
+
+def test_squares_that_are_too_many_for_memory_wait_on_disk(
+    model: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_objects(TWO)
+    expected = file_bytes(adapt(folder, model).profile)
+    monkeypatch.setattr(folding, "SQUARES_IN_MEMORY", SIDE * SIDE * 3 + 1)  # the second one spills
+    look = folding.FirstLook(model)
+    for number in range(3):
+        square = np.full((SIDE, SIDE, 3), 50 * number, np.uint8)
+        look.add(str(number), square, noise(1)[0])
+    assert look._squares._rolled  # type: ignore[attr-defined]
+    look.close()
+    assert file_bytes(adapt(folder, model).profile) == expected
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folding.tempfile.SpooledTemporaryFile, "write", full)
+    with pytest.raises(LiteError, match="No room") as caught:
+        adapt(folder, model)
+    assert caught.value.code == ExitCode.MACHINE
+
+
+def test_progress_goes_on_through_both_passes(
+    model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects(TWO)
+    (folder / "keys" / "page.jpg").write_text("<html></html>")
+    seen: list[float] = []
+    adapt(folder, model, progress=lambda done, total: seen.append(done / total))
+    assert len(seen) == 15 and seen == sorted(seen) and seen[-1] == 1
+    assert seen[7] == 0.5
+
+
+def test_the_check_is_called_hopeful(
+    model: Model, tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects(TWO)
+    assert any("a little hopeful" in note for note in adapt(folder, model).notes)
+    assert not any("a little hopeful" in note for note in adapt(folder, tiny_model).notes)
+
+
+def test_a_profile_works_where_the_model_is_installed(
+    model: Model,
+    write_objects: Callable[..., Path],
+    photo: Callable[[str, int], bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_objects(TWO)
+    profile = adapt(folder, library.add_model(model.folder)).profile
+    mailed = library.save_profile(profile, file=tmp_path / "for_a_friend.safetensors")
+    here = list(personalize.classify([("x", photo("keys", 70))], profile, model))
+    monkeypatch.setenv("LITECLI_HOME", str(tmp_path / "friend"))
+    shutil.rmtree(folder)
+    library.add_model(model.folder)
+    received = library.load_profile(str(mailed))
+    there = personalize.classify([("x", photo("keys", 70))], received, library.model_of(received))
+    assert list(there) == here
+
+
+def test_a_model_without_its_set_encoder_is_refused(
+    model: Model, tmp_path: Path, write_objects: Callable[..., Path]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(model.folder, copy)
+    graph = copy / TASK_GRAPH
+    graph.write_bytes(graph.read_bytes()[:500])
+    damaged = open_model(copy)
+    assert damaged.fingerprint != model.fingerprint
+    folder = write_objects(TWO)
+    with pytest.raises(LiteError, match="cannot be loaded") as caught:
+        adapt(folder, damaged)
+    assert caught.value.code == ExitCode.MISSING
+    graph.unlink()
+    with pytest.raises(LiteError, match=r"not a model: it has no task\.onnx") as caught:
+        open_model(copy)
+    assert caught.value.code == ExitCode.MISSING
+
+
+@pytest.mark.parametrize("lost", ["generator.strength", "head_generator.inner_bias"])
+def test_a_model_without_one_of_its_tensors_is_refused(
+    model: Model, tmp_path: Path, lost: str
+) -> None:
+    tensors, metadata = storage.read_tensors(model.folder / "model.safetensors")
+    kept = {name: tensor for name, tensor in tensors.items() if name != lost}
+    storage.write_tensors(tmp_path / "model.safetensors", kept, metadata)
+    without = dataclasses.replace(model, folder=tmp_path)
+    with pytest.raises(LiteError, match=f"has no {lost}") as caught:
+        if lost.startswith("head"):
+            head_of(without, "generated")
+        else:
+            folding.folded_norms(without, np.zeros((1, 64), np.float32))
+    assert caught.value.code == ExitCode.MISSING
+
+
+def test_torch_is_never_imported(model: Model, write_objects: Callable[..., Path]) -> None:
+    folder = write_objects({"keys": 2, "mug": 2})
+    script = f"""
+import sys
+from pathlib import Path
+from litecli import library, personalize
+model = library.open_model(Path({str(model.folder)!r}))
+learned = personalize.adapt(Path({str(folder)!r}), model, name="mine")
+library.save_profile(learned.profile)
+photos = sorted(Path({str(folder)!r}).rglob("*.jpg"))
+answers = list(personalize.classify(photos, library.load_profile(), model))
+assert len(answers) == 4 and not any(answer.error for answer in answers)
+heavy = {{"torch", "timm", "onnx", "typer", "rich", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_generated_heads_leave_one_out_is_as_many_fits() -> None:
+    rng = np.random.default_rng(1)
+    sizes = {"inner_weight": (8, 6), "inner_bias": (8,), "outer_weight": (7, 8)}
+    head = generated_head({name: rng.standard_normal(size) for name, size in sizes.items()})
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    groups = np.array([0, 0, 1, 2, 3, 4, 5, 5, 6])
+    features = rng.standard_normal((9, 6))
+    options = head.options(features, labels, 3, strength=0.7)
+    found = head.leave_one_out(features, labels, 3, groups=groups, **options)
+    for photo, group in enumerate(groups):
+        kept = groups != group
+        params = head.fit(features[kept], labels[kept], 3, **options)
+        expected = head.score(params, features[photo : photo + 1])[0]
+        np.testing.assert_allclose(found[photo], expected, rtol=1e-10)
+    lonely = head.leave_one_out(features[:4], labels[:4], 2, groups=groups[:4], **options)
+    assert np.isneginf(lonely).tolist() == [[False, False]] * 3 + [[False, True]]
+
+
+def test_the_generated_head_scores_as_the_torch_model(cnaps: FewShotModel, model: Model) -> None:
+    rng = np.random.default_rng(4)
+    labels = np.array([0, 0, 1, 1, 2])
+    features, queries = rng.standard_normal((2, 5, cnaps.backbone.num_features), np.float32)
+    head = head_of(model, "generated")
+    found = head.score(head.fit(features, labels, 3, strength=0.0), queries)
+    with torch.no_grad():
+        fitted = cnaps.fit(torch.from_numpy(features), torch.from_numpy(labels))
+        expected = (cnaps.scores(fitted, torch.from_numpy(queries)) / fitted["scale"]).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

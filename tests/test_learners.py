@@ -1,0 +1,147 @@
+"""Every learner in the stage that trains it: what learns, what stays, and what a step is made of."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from litecli import backbone, lite
+from litecli.config import LEARNER_HEADS, LEARNERS, EpisodeConfig, TrainConfig
+from litecli.episodes import Source
+from litecli.episodic import EpisodicStage
+from litecli.model import FewShotModel
+
+SIDE = 32
+
+
+def stage_of(learner: str, **changes: Any) -> EpisodicStage:
+    """A stage of two steps of two tasks on coarse noise, ten photos of each of four classes."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
+    squares = np.kron(coarse, np.ones((1, 9, 9, 1), np.uint8))
+    pools = tuple(tuple(range(10 * c, 10 * c + 10)) for c in range(4))
+    settings: dict[str, Any] = {
+        "learner": learner,
+        "head": LEARNER_HEADS.get(learner, "cosine"),
+        "image_size": SIDE,
+        "lite_h": 4,
+        "chunk": 7,
+        "query_batch": 7,
+        "episodes": EpisodeConfig(way_min=3, way_max=4, support_max=20, query=4),
+        "tasks": 4,
+        "tasks_per_step": 2,
+        "warmup": 0,
+        "inner_steps": 3,
+        "inner_lr": 0.1,
+    }
+    config = TrainConfig(**{**settings, **changes})
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        built = backbone.build("test_convnext", "none", SIDE)
+        model = FewShotModel(built, config.head, config.uses_film)
+        for part in (model.generator, model.head_generator):
+            for parameter in part.parameters() if part is not None else ():
+                nn.init.normal_(parameter, std=0.2)  # zeros at first would hide what learns
+    sources = [Source("made", (*"abcd",), pools)]
+    return EpisodicStage(model, config, squares.__getitem__, sources, False)
+
+
+def gradients(stage: EpisodicStage, scale: float = 1.0) -> dict[str, Tensor]:
+    stage.model.zero_grad(set_to_none=True)
+    stage.task_step(3, scale)
+    return {n: p.grad.clone() for n, p in stage.model.named_parameters() if p.grad is not None}
+
+
+def changed_by_training(stage: EpisodicStage) -> set[str]:
+    before = {name: value.clone() for name, value in stage.model.state_dict().items()}
+    losses = list(stage.steps(0))
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert not stage.model.network.training
+    after = stage.model.state_dict()
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+def trainable(stage: EpisodicStage) -> set[str]:
+    return {name for name, _ in stage.model.named_parameters()}
+
+
+@pytest.mark.parametrize("film", ["on", "off"])
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_parameter_learns(learner: str, film: str) -> None:
+    stage = stage_of(learner, film=film if learner != "maml" else "off")
+    # MAML scores with the head of its inner loop: it has no scale to learn.
+    unused = {"log_scale"} if learner == "maml" else set()
+    assert changed_by_training(stage) == trainable(stage) - unused
+
+
+@pytest.mark.parametrize("learner", ["cnaps", "simple-cnaps"])
+def test_a_frozen_network_keeps_every_bit(learner: str) -> None:
+    stage = stage_of(learner, backbone_lr=0.0)
+    assert stage.model.has_film  # by itself: film = auto
+    expected = {name for name in trainable(stage) if not name.startswith("network.")}
+    assert changed_by_training(stage) == expected
+
+
+@pytest.mark.parametrize("learner", ["protonets", "cnaps", "simple-cnaps"])
+def test_chunks_change_no_gradient(learner: str) -> None:
+    found = [
+        gradients(stage_of(learner, film="on", chunk=chunk, query_batch=batch))
+        for chunk, batch in ((7, 7), (1, 3), (99, 99))
+    ]
+    for other in found[1:]:
+        for name, value in found[0].items():
+            assert float((other[name] - value).norm()) <= 1e-3 * float(value.norm()) + 1e-7, name
+
+
+@pytest.mark.parametrize("learner", ["ridge", "cnaps", "simple-cnaps"])
+def test_exact_is_full_in_float32(learner: str) -> None:
+    exact, full = (
+        gradients(stage_of(learner, film="on", gradient=gradient)) for gradient in ("exact", "full")
+    )
+    for name, value in full.items():
+        assert float((exact[name] - value).norm()) <= 1e-4 * float(value.norm()) + 1e-7, name
+    assert sum(bool(value.norm() > 1e-6) for value in full.values()) > 0.7 * len(full)
+
+
+def test_the_regulariser_counts_once_a_task() -> None:
+    """However many query batches and tasks of a step there are."""
+    stage = stage_of("simple-cnaps", query_batch=1)
+    generator = stage.model.generator
+    assert generator is not None
+    with_it = gradients(stage, scale=0.5)["generator.strength"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(generator), "penalty", lambda self: 0 * self.strength.sum())
+        without = gradients(stage, scale=0.5)["generator.strength"]
+    expected = 0.5 * 2 * 1e-3 * generator.strength.detach()
+    torch.testing.assert_close(with_it - without, expected, rtol=1e-2, atol=1e-6)
+
+
+def test_the_two_uses_of_a_support_set_draw_independent_subsets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn = []
+
+    def spy(*_args: object, **options: Any) -> float:
+        drawn.append((options["subset"].indices.tolist(), options["set_subset"].indices.tolist()))
+        return 0.0
+
+    stage = stage_of("simple-cnaps", lite_h=2)
+    monkeypatch.setattr(lite, "task_backward", spy)
+    for k in range(60):
+        stage.task_step(k, 1.0)
+    large = [(a, b) for a, b in drawn if max(a + b) >= 6]
+    assert len(large) > 20 and sum(a == b for a, b in large) < len(large) / 3
+    drawn.clear()
+    for k in range(60):
+        stage.task_step(k, 1.0)
+    assert [pair for pair in drawn if max(sum(pair, [])) >= 6] == large  # pure functions of (seed, k)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_loss_goes_down(learner: str) -> None:
+    stage = stage_of(learner, tasks=40, backbone_lr=1.0, lr=3e-3, augment=False)
+    losses = list(stage.steps(0))
+    assert math.fsum(losses[-8:]) < 0.9 * math.fsum(losses[:8])

@@ -1,0 +1,171 @@
+"""The Mahalanobis head against the dense formula: values, gradients, odd counts, small files."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from litecli.heads import HEADS
+from litecli.labelled import held_out_batches, one_hot
+from litecli.mahalanobis import eigenbasis, mahalanobis_offsets, mahalanobis_scores
+
+HEAD = HEADS["mahalanobis"]
+COUNTS = {
+    "one photo": [1],
+    "one of each": [1, 1, 1, 1],
+    "one class": [6],
+    "equal": [4, 4, 4],
+    "unequal": [1, 9, 2, 5],
+    "60 classes": [1, 2, 3] * 20,
+}
+
+
+def dense(features: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+    """The paper's formula, one D x D solve per class; one photo has no covariance."""
+    num_photos, num_features = features.shape
+    rest = features - features.mean(0)
+    task = rest.T @ rest / max(num_photos - 1, 1)
+    scores = []
+    for label in range(int(labels.max()) + 1):
+        own = features[labels == label]
+        count, rest = len(own), own - own.mean(0)
+        covariance = rest.T @ rest / (count - 1) if count > 1 else torch.zeros_like(task)
+        share = count / (count + 1)
+        metric = share * covariance + (1 - share) * task + torch.eye(num_features).to(task)
+        gap = queries - own.mean(0)
+        scores.append(-(gap * torch.linalg.solve(metric, gap.T).T).sum(1))
+    return torch.stack(scores, 1)
+
+
+def task(counts, dim, seed=0, dtype=torch.float64):
+    """Support features, labels and queries, far from zero and with loud directions."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    loud = torch.linspace(0.2, 3, dim)
+    support, queries = (
+        5 + loud * torch.randn(n, dim, generator=generator) for n in (len(labels), 7)
+    )
+    return support.to(dtype), labels, queries.to(dtype)
+
+
+def fitted(support, labels):
+    return HEAD.fit(support, labels, int(labels.max()) + 1, strength=0.0, lam=0.0)
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
+@pytest.mark.parametrize("dim", [5, 150])  # fewer and more than the photos
+def test_both_forms_equal_the_dense_one(counts, dim):
+    support, labels, queries = task(counts, dim)
+    expected = dense(support, labels, queries)
+    low_rank = HEAD.score(fitted(support, labels), queries)
+    torch.testing.assert_close(low_rank, expected, rtol=1e-10, atol=1e-10)
+    cholesky = HEAD.score(fitted(support.requires_grad_(), labels), queries)
+    torch.testing.assert_close(cholesky, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
+@pytest.mark.parametrize("dim", [5, 150])
+def test_float32_equals_the_dense_form(counts, dim):
+    support, labels, queries = task(counts, dim, dtype=torch.float32)
+    expected = dense(support.double(), labels, queries.double())
+    for features in (support, support.clone().requires_grad_()):
+        scores = HEAD.score(fitted(features, labels), queries)
+        assert scores.dtype == torch.float32
+        torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
+@pytest.mark.parametrize("dim", [5, 150])
+def test_the_gradient_equals_the_dense_one(counts, dim):
+    support, labels, queries = task(counts, dim)
+    weight = torch.randn(len(queries), len(counts), generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for score in (dense, lambda s, t, q: HEAD.score(fitted(s, t), q)):
+        leaves = [support.clone().requires_grad_(), queries.clone().requires_grad_()]
+        (score(leaves[0], labels, leaves[1]) * weight).sum().backward()
+        gradients.append([leaf.grad for leaf in leaves])
+    for found, expected in zip(gradients[1], gradients[0], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("dim", [3, 12])
+def test_equal_eigenvalues_have_a_gradient(dim):
+    # The corners of a cross: every eigenvalue of their scatter comes twice or more.
+    support = torch.cat([torch.eye(dim), -torch.eye(dim)])[: dim + 3].double()
+    labels = torch.arange(len(support)) % 2
+    values = eigenbasis(support - support.mean(0))[0]
+    assert (values.diff() < 1e-12).any()
+    queries = torch.ones(2, dim, dtype=torch.float64)
+    leaves = [support.clone().requires_grad_() for _ in range(2)]
+    HEAD.score(fitted(leaves[0], labels), queries).sum().backward()
+    dense(leaves[1], labels, queries).sum().backward()
+    assert leaves[0].grad is not None and leaves[1].grad is not None
+    torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=1e-10, atol=1e-10)
+    assert torch.autograd.gradcheck(
+        lambda x: HEAD.score(fitted(x, labels), queries), support.requires_grad_()
+    )
+
+
+@pytest.mark.parametrize("dim", [4, 60])
+def test_leave_one_out_equals_new_fits_of_the_dense_form(dim):
+    counts = [1, 2, 3, 6, 8]
+    support, labels, _ = task(counts, dim, seed=2)
+    groups = torch.tensor([0, 1, 1, 2, 3, 3, 4, 4, 4, 5, 5, 6, 7, 8, 9, 10, 11, 12, 12, 2])
+    scores = HEAD.leave_one_out(support, labels, 5, strength=0.0, lam=0.0, groups=groups)
+    for photo in range(len(labels)):
+        rest = groups != groups[photo]
+        left, renumbered = labels[rest].unique(return_inverse=True)
+        expected = torch.full((5,), -torch.inf, dtype=torch.float64)
+        expected[left] = dense(support[rest], renumbered, support[photo : photo + 1])[0]
+        torch.testing.assert_close(scores[photo], expected, rtol=1e-8, atol=1e-8)
+
+
+def test_the_offset_is_the_excess_of_a_distance():
+    """trace(B^-1 W) / n, by D x D matrices."""
+    support, labels, _ = task([1, 3, 6], 8)
+    rest = support - support.mean(0)
+    whole = rest.T @ rest / (len(rest) - 1)
+    means = torch.stack([support[labels == label].mean(0) for label in range(3)])
+    within = (support - means[labels]).T @ (support - means[labels]) / (len(rest) - 3)
+    expected = [
+        torch.linalg.solve(torch.eye(8).double() + whole / (n + 1), within).trace() / n
+        for n in (1, 3, 6)
+    ]
+    targets = one_hot(labels, 3, support)
+    for features in (support, support.clone().requires_grad_()):
+        offsets = mahalanobis_offsets(features, targets, fitted(features, labels))
+        torch.testing.assert_close(offsets, torch.stack(expected))
+        assert not offsets.requires_grad
+
+
+def test_equal_counts_get_equal_offsets():
+    support, labels, _ = task([4, 4, 4], 8)
+    params = HEAD.fit(support, labels, 3, strength=1.0, lam=0.0)
+    torch.testing.assert_close(params["offsets"], params["offsets"][:1].expand(3))
+
+
+def test_a_profile_keeps_factors_and_no_metric():
+    """Ten objects of 20 photos: flat float32 arrays of about the photos' own size."""
+    support, labels, queries = (
+        array.numpy() for array in task([20] * 10, 1280, dtype=torch.float32)
+    )
+    params = HEAD.fit(support, labels, 10, strength=0.0, lam=0.0)
+    assert all(array.dtype == np.float32 for array in params.values())
+    assert sum(array.nbytes for array in params.values()) < 1.4 * support.nbytes
+    again = {key: array.copy() for key, array in params.items()}
+    np.testing.assert_array_equal(mahalanobis_scores(again, queries), HEAD.score(params, queries))
+
+
+def test_gaps_in_the_labels_are_refused():
+    support, labels, _ = task([2, 2], 5)
+    with pytest.raises(AssertionError, match="without photos"):
+        HEAD.fit(support, labels * 2, 3, strength=0.0, lam=0.0)
+
+
+def test_all_photos_in_one_group_leave_no_distance():
+    support, labels, _ = task([2, 3], 5)
+    scores = HEAD.leave_one_out(
+        support, labels, 2, strength=0.5, lam=0.0, groups=torch.zeros(5, dtype=torch.int64)
+    )
+    assert torch.isneginf(scores).all()
+    assert len(held_out_batches(labels, torch.zeros(5))) == 1

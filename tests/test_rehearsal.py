@@ -1,0 +1,203 @@
+"""A run made to fit a memory: the search, what a rehearsal leaves behind, and how well it foresees."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from litecli import backbone, memory, rehearsal, task_size
+from litecli.config import LEARNER_HEADS, EpisodeConfig, PretrainConfig, TrainConfig
+from litecli.episodes import Source
+from litecli.errors import ExitCode, LiteError
+from litecli.model import FewShotModel
+from litecli.rehearsal import Rehearsal, fit
+
+SIDE = 32
+BASE, PHOTO = 800_000_000, 20_000_000  # bytes of a made-up process, and of a photo's graph
+TASK = EpisodeConfig(way_min=5, way_max=10, support_min=60, support_max=100, query=5)
+
+
+def config_of(**changes: Any) -> TrainConfig:
+    settings = {"image_size": SIDE, "episodes": TASK, "memory": "2GB", "inner_steps": 1}
+    return TrainConfig(**{**settings, **changes})
+
+
+def model_of(learner: str = "protonets", film: bool = False) -> FewShotModel:
+    built = backbone.build("test_convnext", "none", SIDE)
+    return FewShotModel(built, LEARNER_HEADS.get(learner, "cosine"), film)
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Peaks of BASE + PHOTO bytes a photo instead of real ones; the list is what was tried."""
+    tried: list[int] = []
+
+    def peak(self: Rehearsal, photos: int) -> int:
+        tried.append(photos)
+        self.peaks[photos] = BASE + PHOTO * photos
+        return self.peaks[photos]
+
+    monkeypatch.setattr(Rehearsal, "peak", peak)
+    monkeypatch.setattr(Rehearsal, "so_far", lambda self: 0)
+    monkeypatch.setattr(Rehearsal, "writing", lambda self: 0)
+    monkeypatch.setattr(Rehearsal, "head_bytes", lambda self, support: 0)
+    return tried
+
+
+def test_nothing_is_lowered_when_everything_fits(made_up: list[int]) -> None:
+    config = config_of()
+    assert fit(config, model_of(), [], False) == (config, BASE + 40 * PHOTO)
+    assert made_up == [1, 2, 4, 8, 16, 32, 40]
+
+
+@pytest.mark.parametrize("limit", ["850MB", "1GB", "1.23GB", "1500MB"])
+def test_as_many_photos_as_fit(made_up: list[int], limit: str) -> None:
+    config = config_of(memory=limit, chunk=64, query_batch=48, lite_h=80)
+    fitted, expected = fit(config, model_of(), [], False)
+    size = memory.read_size(limit)
+    photos = fitted.chunk
+    assert replace(fitted, chunk=64, query_batch=48) == config  # all that is ever changed
+    assert fitted.query_batch == min(48, photos)
+    assert expected == BASE + PHOTO * photos <= size
+    assert expected + 2 * PHOTO > rehearsal.ROOM * size or photos == 1  # and not far below
+    assert BASE + PHOTO * max(made_up) <= size  # nothing was tried that does not fit
+
+
+def test_what_was_fitted_stays_when_the_run_is_resumed(made_up: list[int], monkeypatch) -> None:
+    fitted, _ = fit(config_of(memory="1.23GB"), model_of(), [], False)
+    steady = Rehearsal.peak
+
+    def a_little_more(self: Rehearsal, photos: int) -> int:
+        self.peaks[photos] = round(steady(self, photos) + 0.05 * photos * PHOTO)
+        return self.peaks[photos]
+
+    assert fitted.chunk < 40
+    monkeypatch.setattr(Rehearsal, "peak", a_little_more)
+    assert fit(fitted, model_of(), [], False)[0] == fitted
+
+
+def test_small_tasks_are_not_rehearsed_as_large_ones(made_up: list[int]) -> None:
+    sources = [Source("small", ("a", "b"), (tuple(range(6)), tuple(range(6, 12))))]
+    assert task_size.largest_task(TASK, sources) == (12, 10)
+    fit(config_of(), model_of(), sources, False)
+    assert max(made_up) == 8  # 12 and 10 photos go in 8 and fewer
+
+
+def test_what_cannot_fit_is_refused_with_what_it_needs(made_up: list[int]) -> None:
+    with pytest.raises(LiteError, match="800MB") as caught:
+        fit(config_of(memory="800MB"), model_of(), [], False)
+    assert caught.value.code == ExitCode.MACHINE
+    assert "one photo at a time needs about 820 MB" in str(caught.value.why)
+    assert "--memory 902MB" in str(caught.value.fix)
+
+
+def test_ordinary_back_propagation_is_foreseen_and_not_lowered(made_up: list[int]) -> None:
+    config = config_of(gradient="full", memory="4GB")
+    assert fit(config, model_of(), [], False) == (config, BASE + 150 * PHOTO)
+    assert max(made_up) == rehearsal.STRAIGHT
+    with pytest.raises(LiteError, match="2GB") as caught:
+        fit(config_of(gradient="full"), model_of(), [], False)
+    assert "100 support and 50 query photos at once need about 3.8 GB" in str(caught.value.why)
+    assert "--gradient exact" in str(caught.value.fix)
+
+
+def test_a_supervised_stage_that_does_not_fit_is_not_tried(made_up: list[int]) -> None:
+    huge = PretrainConfig(images=10, batch=1_000_000, image_size=SIDE)
+    with pytest.raises(LiteError) as caught:
+        fit(config_of(pretrain=huge), model_of(), [], False)
+    assert "The supervised stage, with batches of 1000000, needs" in str(caught.value.why)
+
+
+def test_graphs_are_counted_without_the_weights() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5), nn.ReLU())
+    assert task_size.graph_bytes(network, 8) == 4 * (3 * 8 * 8 + 5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"gradient": "exact", "learner": "ridge"},
+        {"gradient": "none"},
+        {"gradient": "small-task"},
+        {"gradient": "full"},
+        {"learner": "simple-cnaps", "backbone_lr": 0.0},
+        {"learner": "maml"},
+        {"pretrain": PretrainConfig(images=10, batch=4, image_size=SIDE)},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values()))[:20] or "lite",
+)
+def test_a_rehearsal_has_that_many_photos_at_once_and_leaves_no_trace(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(**changes)
+    model = model_of(config.learner, config.uses_film)
+    graphs: list[int] = []
+    features: Callable[..., torch.Tensor] = FewShotModel.features
+
+    def counted(self: FewShotModel, images: torch.Tensor, *args: Any) -> torch.Tensor:
+        graphs.append(len(images) * torch.is_grad_enabled())
+        return features(self, images, *args)
+
+    monkeypatch.setattr(FewShotModel, "features", counted)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    chance = torch.random.get_rng_state()
+    trial = Rehearsal(config, model, False)
+    for photos in (1, 5, 8):
+        graphs.clear()
+        trial.peak(photos)
+        if config.gradient == "full":
+            assert sum(graphs) == max(photos, 4)
+        else:
+            assert max(graphs) == photos
+    trial.supervised(10**12)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+    assert torch.equal(chance, torch.random.get_rng_state())
+
+
+FITTED_RUN = """
+import json
+from litecli import backbone, rehearsal
+from litecli.config import EpisodeConfig, TrainConfig
+from litecli.episodes import Source
+from litecli.episodic import EpisodicStage
+from litecli.model import FewShotModel
+import numpy as np
+
+task = EpisodeConfig(4, 4, 60, 60, 15)
+asked = TrainConfig(image_size=224, memory="LIMIT", episodes=task, tasks=2, tasks_per_step=1)
+model = FewShotModel(backbone.build("test_convnext", "none", 224), "cosine")
+sources = [Source("made", (*"abcd",), tuple(tuple(range(40 * c, 40 * c + 40)) for c in range(4)))]
+config, expected = rehearsal.fit(asked, model, sources, False)
+square = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+stage = EpisodicStage(model, config, lambda number: square, sources, False)
+losses = list(stage.steps(0))
+peak = rehearsal.measured_peak(model.log_scale.device)
+print(json.dumps({"chunk": config.chunk, "expected": expected, "peak": peak, "steps": len(losses)}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+def test_a_run_takes_what_was_foreseen() -> None:
+    """In a process of its own: what earlier tests had would hide what this one takes."""
+    script = FITTED_RUN.replace("LIMIT", "8GB")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    free = json.loads(done.stdout)
+    limit = free["peak"] * 0.9
+    script = FITTED_RUN.replace("LIMIT", memory.written(limit))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    tight = json.loads(done.stdout)
+    assert free["chunk"] == 40 > tight["chunk"]
+    for run in (free, tight):
+        assert run["steps"] == 2
+        assert abs(run["expected"] / run["peak"] - 1) < 0.15
+    assert tight["peak"] < limit * 1.05
