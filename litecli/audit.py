@@ -4,7 +4,7 @@ through: the experiment that the LITE paper (arXiv 2107.01105) makes of its grad
 A random gradient is drawn many times on the same task; audit_moments.py keeps the score.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
 

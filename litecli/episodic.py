@@ -59,7 +59,7 @@ class EpisodicStage:
             numbers = range(step * per_step, min((step + 1) * per_step, self.config.tasks))
             with self.ranks.telling():
                 share = self.ranks.share_of(numbers)
-                losses = [self.task_step(k, 1.0 / len(numbers)) for k in share]
+                losses = [self._loss_of(k, 1.0 / len(numbers)) for k in share]
             losses = self.ranks.sum_gradients(list(self.model.parameters()), losses)
             limit = self.config.clip if self.config.clip > 0 else math.inf
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
@@ -68,6 +68,13 @@ class EpisodicStage:
                 self.settled = False
                 self.optimizer.step()
             yield mean
+
+    def _loss_of(self, k: int, scale: float) -> float:
+        """`task_step`, NaN where a head's matrix could not be factored: its numbers are none."""
+        try:
+            return self.task_step(k, scale)
+        except torch.linalg.LinAlgError:
+            return math.nan
 
     def task_step(self, k: int, scale: float) -> float:
         """Add `scale` x the gradient of task k to `.grad`; return its mean query loss."""

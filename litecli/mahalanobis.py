@@ -107,6 +107,11 @@ def class_metric(values: Array, residuals: Array, task: float, own: float) -> tu
 
 
 def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
+    """The distance as squares along `basis` [K, D] and along `rows` [N, K] in it.
+
+    `weights` [C, K + N] of the squares, `linear` [C, K] = Q_c^-1 m_c and `constants` [C] are those
+    of the quadratic in q - `centre`.
+    """
     xp = array_namespace(features)
     centre = xp.mean(features, axis=0)
     values, places, vectors = eigenbasis(features - centre)
@@ -136,6 +141,7 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
 
 
 def _cholesky_form(features: Array, targets: Array) -> dict[str, Array]:
+    """`centre`, `means`, `factors` [C, K, K], and `basis` while N < D. Only torch has gradients."""
     xp = array_namespace(features)
     num_photos, num_features = features.shape
     centre = xp.mean(features, axis=0)
@@ -154,9 +160,9 @@ def _cholesky_form(features: Array, targets: Array) -> dict[str, Array]:
             matrices.append(products + inverse)
             continue
         if len(photos) not in shared:
-            shared[len(photos)] = eye + task * products
+            shared[len(photos)] = xp.add(eye, products, alpha=task)
         residuals = (rows[photos] - means[label]) * own**0.5
-        matrices.append(shared[len(photos)] + residuals.T @ residuals)
+        matrices.append(xp.addmm(shared[len(photos)], residuals.T, residuals))
     params = {"centre": centre, "means": means, "factors": xp.linalg.cholesky(xp.stack(matrices))}
     return {**params, "basis": rows} if dual else params
 

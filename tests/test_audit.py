@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from litecli import audit_learner, backbone, lite, storage
+from litecli import audit_learner, backbone, drawn, lite, storage
 from litecli.audit import ALL, SET_ENCODER, SHARED, _Draw, _parts, audit
 from litecli.audit_data import AuditData, AuditSettings, drawn_tasks, photo_tasks
 from litecli.audit_learner import open_learner
@@ -23,6 +23,7 @@ from litecli.lite import Subset
 from litecli.model import FewShotModel
 from litecli.model_folder import model_config
 from litecli.model_library import Model, open_model
+from litecli.training_data import DRAWN_VIEWS
 
 
 def make_model(head: str = "cosine", film: bool = False) -> FewShotModel:
@@ -240,7 +241,11 @@ def test_drawn_tasks_are_those_of_their_seed() -> None:
     assert data.squares.keys() == again.squares.keys()
     assert all((data.squares[n] == again.squares[n]).all() for n in data.squares)
     assert {square.shape for square in data.squares.values()} == {(24, 24, 3)}
-    assert data.squares.keys() != drawn_tasks(make_settings(tasks=2, seed=1), 24).squares.keys()
+    other = drawn_tasks(make_settings(tasks=2, seed=1), 24)
+    assert data.squares.keys() != other.squares.keys()
+    number = min(other.squares)
+    view = drawn.class_view(number // DRAWN_VIEWS, number % DRAWN_VIEWS, 1, 24)
+    assert (other.squares[number] == view).all()
     assert data.summary().startswith("2 tasks of drawn objects: 3 classes, ")
     assert data.summary().endswith(" and 6 query photos")
 

@@ -53,7 +53,8 @@ def test_every_setting_has_a_flag(trained) -> None:
         "--gradient exact --lite-h 16 --stratified --chunk 20 --way 6-12 --support 2-300 "
         "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
         "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
-        "--val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu --strict-split"
+        "--val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu --strict-split "
+        "--memory 6GB"
     )
     assert trained("photos", "more", *flags.split())[0] == 0
     expected = with_values(
@@ -84,6 +85,7 @@ def test_every_setting_has_a_flag(trained) -> None:
             "clip": 3.0,
             "augment": False,
             "precision": "fp32",
+            "memory": "6GB",
             "pretrain.images": 500,
             "pretrain.teacher": "t",
             "val": "v",
@@ -101,6 +103,21 @@ def test_every_setting_has_a_flag(trained) -> None:
     ]
     default = TrainConfig()
     assert all(getattr(expected, name) != getattr(default, name) for name in untouched)
+
+
+def test_a_memory_is_foreseen_and_told(trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    from litecli import training
+
+    def quick(config: TrainConfig, resume: bool = False, offline: bool = False):
+        yield events.Started("photos", "cpu", "fp32", 0, 2, (), 12, 10, 1_900_000_000)
+        yield events.Finished("o/model", 0.912, 75.0, 2_000_000_000, 1_900_000_000)
+
+    monkeypatch.setattr(training, "meta_train", quick)
+    _, _, err = trained("photos", "--memory", "2GB")
+    assert "  chunk 12, query batch 10: 1.9 GB of memory expected" in err.splitlines()
+    assert "Memory: 2.0 GB at the peak, 1.9 GB foreseen" in err.splitlines()
+    code, _, err = trained("photos", "--memory", "2")
+    assert code == 2 and "--memory 8GB" in err
 
 
 def test_bare_meta_train_is_the_example_and_data_is_not(trained) -> None:
@@ -225,3 +242,6 @@ def test_dry_run_counts_and_writes_nothing(run, write_objects, tmp_path: Path) -
     full = json.loads(run(*flags, "--json", "--gradient", "full")[1])
     assert lite["memory"] < lite["memory_full"] == full["memory"] == full["memory_full"]
     assert lite["config"]["lite_h"] == 4
+    assert "Fits" not in out and lite["peak"] == 0
+    code, out, _ = run(*flags, "--memory", "90GB")
+    assert code == 0 and "Fits      --memory 90GB with --chunk 2 and --query-batch 2: " in out

@@ -47,8 +47,8 @@ def case(request: pytest.FixtureRequest) -> tuple[FewShotModel, Tensor, str, int
     network = timm.create_model(name, pretrained=False, num_classes=0).eval()
     for module in network.modules():  # scales of one and shifts of zero would hide a mix-up
         if film.norm_kind(module):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.5, 0.5)
+            for name, (low, high) in {"weight": (0.5, 1.5), "bias": (-0.5, 0.5)}.items():
+                nn.init.uniform_(module.get_parameter(name), low, high)
     return model_of(network, size=size), torch.randn(3, 3, size, size), kind, count
 
 
@@ -67,7 +67,7 @@ def test_film_starts_as_the_plain_network(case: tuple[FewShotModel, Tensor, str,
 
 
 def test_random_film_is_gamma_y_plus_beta(case: tuple[FewShotModel, Tensor, str, int]) -> None:
-    """Against hooks on the norm layers themselves: an identity would pass with FiLM switched off."""
+    """Against hooks on the norm layers: the identity alone would pass with FiLM switched off."""
     model, images, _, _ = case
     generated = torch.Generator().manual_seed(2)
     values, hooks = {}, []
@@ -75,8 +75,8 @@ def test_random_film_is_gamma_y_plus_beta(case: tuple[FewShotModel, Tensor, str,
         gamma = 1 + 0.1 * torch.randn(layer.channels, generator=generated)
         beta = 0.1 * torch.randn(layer.channels, generator=generated)
         module = model.network.get_submodule(layer.name)
-        values[f"{layer.name}.weight"] = gamma * module.weight.detach()
-        values[f"{layer.name}.bias"] = gamma * module.bias.detach() + beta
+        values[f"{layer.name}.weight"] = gamma * module.get_parameter("weight").detach()
+        values[f"{layer.name}.bias"] = gamma * module.get_parameter("bias").detach() + beta
         hooks.append((module, gamma, beta))
     with torch.no_grad():
         found = model.features(images, film=values)
@@ -90,7 +90,7 @@ def test_random_film_is_gamma_y_plus_beta(case: tuple[FewShotModel, Tensor, str,
 
 
 def modulate(module: nn.Module, gamma: Tensor, beta: Tensor):
-    """Apply gamma * y + beta to a norm layer's output, before the activation timm builds into it."""
+    """Apply gamma * y + beta to a norm layer's output, before the activation that timm adds."""
     act = getattr(module, "act", nn.Identity())
     if hasattr(module, "act"):
         module.act = nn.Identity()

@@ -1,4 +1,4 @@
-"""Every learner in the stage that trains it: what learns, what stays, and what a step is made of."""
+"""Every learner in the stage that trains it: what learns, what stays, what a step is made of."""
 
 import math
 from typing import Any
@@ -137,7 +137,16 @@ def test_the_two_uses_of_a_support_set_draw_independent_subsets(
     drawn.clear()
     for k in range(60):
         stage.task_step(k, 1.0)
-    assert [pair for pair in drawn if max(sum(pair, [])) >= 6] == large  # pure functions of (seed, k)
+    assert [pair for pair in drawn if max(pair[0] + pair[1]) >= 6] == large
+
+
+@pytest.mark.parametrize("learner", ["ridge", "simple-cnaps"])
+def test_weights_that_are_no_numbers_give_a_loss_that_is_none(learner: str) -> None:
+    """A matrix that cannot be factored is no crash: training has its own answer to NaN."""
+    stage = stage_of(learner)
+    with torch.no_grad():
+        stage.model.network.get_parameter("stem.0.weight").fill_(math.nan)
+    assert math.isnan(next(stage.steps(0)))
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

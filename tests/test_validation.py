@@ -16,7 +16,7 @@ from litecli.model import FewShotModel
 from litecli.training_data import TrainingData
 from litecli.validation import COSTLY_TASKS, validate
 
-CLASSES, PHOTOS = 6, 8
+CLASSES, PHOTOS, OTHERS = 6, 8, 3  # a class has three photos more that are not for validation
 CONFIG = TrainConfig(val_tasks=60, chunk=16, inner_steps=3, inner_lr=0.5)
 
 
@@ -42,15 +42,16 @@ def make_model(head: str = "cosine", film: bool = False) -> tuple[FewShotModel, 
 
 
 def make_data(sources: int = 1) -> TrainingData:
-    """Squares of a colour for each class; photo n is of class n // PHOTOS."""
+    """Squares of a colour for each class; photo n is of class n // (PHOTOS + OTHERS)."""
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 256, (CLASSES, 3))
     squares = [
         np.clip(colours[c] + rng.integers(-9, 10, (9, 9, 3)), 0, 255).astype(np.uint8)
         for c in range(CLASSES)
-        for _ in range(PHOTOS)
+        for _ in range(OTHERS + PHOTOS)
     ]
-    pools = tuple(tuple(range(c * PHOTOS, (c + 1) * PHOTOS)) for c in range(CLASSES))
+    firsts = [c * (OTHERS + PHOTOS) + OTHERS for c in range(CLASSES)]
+    pools = tuple(tuple(range(first, first + PHOTOS)) for first in firsts)
     source = Source("made", tuple("abcdef"), pools)
     store: Any = squares  # read by number, as the store on disk is
     return TrainingData(store, "", (source,), (source,) * sources, ())

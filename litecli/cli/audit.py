@@ -15,8 +15,8 @@ from litecli.config import LEARNERS
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.audit_moments import Row
     from litecli.audit_data import AuditData, AuditSettings
+    from litecli.audit_moments import Row
     from litecli.model import FewShotModel
 
 COLUMNS = ("gradient", "H", "bias", "noise", "spread", "cosine", "biased")

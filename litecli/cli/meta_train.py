@@ -51,9 +51,7 @@ def meta_train(
         str | None, _flag("Run folder; runs/LEARNER-BACKBONE by default.", RUN, "--out", "-o")
     ] = None,
     learner: Annotated[str | None, _flag(f"{', '.join(LEARNERS)}.", LEARNING)] = None,
-    head: Annotated[
-        str | None, _flag(f"Of protonets: {', '.join(HEADS)}.", LEARNING)
-    ] = None,
+    head: Annotated[str | None, _flag(f"Of protonets: {', '.join(HEADS)}.", LEARNING)] = None,
     film: Annotated[
         str | None, _flag("FiLM from a set encoder: on, off or auto (by learner).", LEARNING)
     ] = None,

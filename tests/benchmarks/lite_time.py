@@ -125,7 +125,8 @@ def main() -> None:
     for learner in arguments.learner:
         for num_query in arguments.queries:
             whole, floor = task_and_floor(learner, num_query, arguments)
-            floor(), whole()  # the first ones also choose kernels and fill caches
+            for first in (floor, whole):
+                first()  # kernels are chosen and caches filled
             pairs = [
                 (*seconds(floor, arguments.device), *seconds(whole, arguments.device))
                 for _ in range(arguments.repeats)

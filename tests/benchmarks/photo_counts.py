@@ -1,6 +1,6 @@
 """Recall of an object with one photo beside objects with ten, and what the correction costs.
 
-    python tests/benchmarks/photo_counts.py DATA MODEL [--tasks 300] [--way 5] [--head NAME ...]
+    python tests/benchmarks/photo_counts.py DATA MODEL [--tasks 600] [--way 5] [--head NAME ...]
 
 DATA is a folder of class folders, MODEL a model's name or folder. Every task draws its objects
 and photos at random, asks five new photos of each object, and is answered by every head without
@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Recall of an object with few photos.")
     parser.add_argument("data", type=Path)
     parser.add_argument("model")
-    parser.add_argument("--tasks", type=int, default=300)
+    parser.add_argument("--tasks", type=int, default=600)
     parser.add_argument("--way", type=int, default=5)
     parser.add_argument("--head", nargs="+", default=list(HEADS), choices=list(HEADS))
     arguments = parser.parse_args()

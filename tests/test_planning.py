@@ -1,0 +1,87 @@
+"""What a run would cost, and the advice when it ran out of memory."""
+
+import itertools
+
+import pytest
+import torch
+
+from litecli import backbone, memory, planning
+from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
+from litecli.errors import ExitCode, LiteError
+from litecli.model import FewShotModel
+
+SIDE = 64
+TASK = EpisodeConfig(way_max=10, support_max=500, query=10)
+
+
+@pytest.fixture
+def model() -> FewShotModel:
+    return FewShotModel(backbone.build("test_convnext", "none", SIDE), "cosine")
+
+
+def advice(model: FewShotModel, stage: str = "episodes", **settings) -> LiteError:
+    config = TrainConfig(image_size=SIDE, episodes=TASK, **settings)
+    return planning.out_of_memory(config, model, [], False, stage)
+
+
+def gigabytes(text: str | None) -> list[float]:
+    """The sizes in a sentence, in its order."""
+    words = str(text).replace("(", "").replace(")", "").replace(",", "").split()
+    scale = {"MB": 1e-3, "GB": 1.0}
+    pairs = [pair for pair in itertools.pairwise(words) if pair[1][:2] in scale]
+    return [float(number) * scale[unit[:2]] for number, unit in pairs]
+
+
+def test_the_plan_of_drawn_objects_has_sizes_and_no_peak_unasked() -> None:
+    plan = planning.plan(
+        TrainConfig(backbone="test_convnext", image_size=SIDE, episodes=TASK, lite_h=16)
+    )
+    assert (plan.support, plan.query, plan.backward) == (500, 100, 16)
+    assert plan.memory < plan.memory_full / 5
+    assert (plan.chunk, plan.query_batch, plan.peak) == (40, 40, 0)
+
+
+def test_the_plan_tells_what_a_memory_allows() -> None:
+    small = TrainConfig(
+        backbone="test_convnext", image_size=32, memory="100GB", chunk=4, query_batch=8
+    )
+    plan = planning.plan(small)
+    assert (plan.chunk, plan.query_batch) == (4, 8)
+    assert memory.resident() * 0.5 < plan.peak < 100e9
+
+
+def test_advice_halves_what_does_not_fit(model: FewShotModel, monkeypatch) -> None:
+    error = advice(model, chunk=64, query_batch=48)
+    assert error.code == ExitCode.MACHINE and "the state is saved" in str(error.what)
+    assert "With 500 support photos of 64 px this needs about" in str(error.why)
+    assert "--chunk 32 --query-batch 32 --resume" in str(error.fix)
+    needed, _ = gigabytes(error.why)
+    assert gigabytes(error.fix)[0] < needed
+    # Less and less is there: less and less is advised, and it fits in what is there.
+    monkeypatch.setattr(memory, "resident", lambda: 0)
+    chunks = []
+    for photos in (640, 64, 5):
+        most = planning.PROCESS + photos * 1_000_000
+        monkeypatch.setattr(memory, "available", lambda most=most: most)
+        error = advice(model, chunk=4096, query_batch=4096)
+        chunks.append(int(str(error.fix).split()[1]))
+        assert chunks[-1] == 1 or gigabytes(error.fix)[0] <= most / 1e9 * planning.SAFE + 0.001
+    assert chunks[0] > chunks[1] >= chunks[2] == 1
+
+
+def test_other_advice_where_a_smaller_chunk_is_none(model: FewShotModel) -> None:
+    full = advice(model, gradient="full")
+    assert "a new --out with --gradient exact --chunk 40" in str(full.fix)
+    assert gigabytes(full.fix)[0] < gigabytes(full.why)[0]
+    supervised = advice(model, "supervised", pretrain=PretrainConfig(images=9, batch=100))
+    assert "[pretrain] batch = 50" in str(supervised.fix)
+
+
+def test_an_allocation_that_fails_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**46, dtype=torch.uint8)
+    assert planning.is_out_of_memory(caught.value)
+    assert planning.is_out_of_memory(MemoryError())
+    assert planning.is_out_of_memory(torch.OutOfMemoryError())
+    assert not planning.is_out_of_memory(RuntimeError("shapes do not fit"))
+    assert not planning.is_out_of_memory(ValueError("out of memory"))
