@@ -73,7 +73,7 @@ class EpisodicStage:
         """`task_step`, NaN where a head's matrix could not be factored: its numbers are none."""
         try:
             return self.task_step(k, scale)
-        except torch.linalg.LinAlgError:
+        except torch.linalg.LinAlgError:  # pyright: ignore[reportPrivateImportUsage]
             return math.nan
 
     def task_step(self, k: int, scale: float) -> float:

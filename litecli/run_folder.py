@@ -23,7 +23,7 @@ from litecli.errors import ExitCode, LiteError
 
 COLUMNS: tuple[str, ...] = ("stage", "step", "loss", "val_accuracy", "val_ci95", "seconds")
 # Settings that do not change what is learned, or that a resumed run may extend.
-FREE = {"out", "workers", "device", "val_every", "tasks", "chunk", "query_batch"}
+FREE = {"out", "workers", "device", "val_every", "tasks", "chunk", "query_batch", "memory"}
 STATE_FILE = "state.safetensors"
 
 

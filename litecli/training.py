@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from litecli import planning, rehearsal
 from litecli.best_model import write_best
 from litecli.config import TrainConfig
 from litecli.devices import resolve_device, use_bf16
@@ -23,6 +24,7 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import mean_and_interval
 from litecli.events import Event, Finished, Started, Stepped, Validated
+from litecli.memory import written
 from litecli.model import FewShotModel
 from litecli.ranks import Ranks, joined
 from litecli.run_folder import Progress, RunFolder
@@ -59,6 +61,9 @@ def _lead(ranks: Ranks, config: TrainConfig, resume: bool, offline: bool) -> Ite
         folder.refuse_if_used()
     model = initial_model(config, device, offline)
     data = yield from prepared_data(config, folder.cache)
+    expected = 0
+    if config.memory:  # before the others are told: they take the same chunk
+        config, expected = rehearsal.fit(config, model, data.training, bf16)
     stages: list[Stage] = []
     if config.pretrain.images:
         taught = yield from prepared_teacher(config, data, folder.cache)
@@ -71,14 +76,23 @@ def _lead(ranks: Ranks, config: TrainConfig, resume: bool, offline: bool) -> Ite
         restore(stages[progress.stage], model, tensors)
     ranks.exchange((config, offline, bf16))  # downloads and photos are there: the others begin
     ranks.exchange(None)  # and are ready
-    run = _Run(config, folder, model, data, stages, progress, bf16)
+    run = _Run(config, folder, model, data, stages, progress, bf16, expected)
     if saved is None:
         folder.start(config)
         run.save()  # from here on there is always a state to resume from
     total = sum(stage.num_steps for stage in stages)
     precision = "bf16" if bf16 else "fp32"
-    where = ranks.on(device)
-    yield Started(data.summary(), where, precision, run.done(), total, data.warnings)
+    yield Started(
+        data.summary(),
+        ranks.on(device),
+        precision,
+        run.done(),
+        total,
+        data.warnings,
+        config.chunk,
+        config.query_batch,
+        expected,
+    )
     yield from run.events()
 
 
@@ -117,9 +131,11 @@ class _Run:
         stages: list[Stage],
         progress: Progress,
         bf16: bool,
+        expected_memory: int,
     ) -> None:
         self.config, self.folder, self.model, self.data = config, folder, model, data
         self.stages, self.progress, self.bf16 = stages, progress, bf16
+        self.expected_memory = expected_memory
         self.total = sum(stage.num_steps for stage in stages)
 
     def done(self) -> int:
@@ -138,20 +154,28 @@ class _Run:
                     elapsed = seconds + time.monotonic() - started
                     self.progress = replace(self.progress, seconds=elapsed)
                     yield event
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise LiteError(
-                "Out of memory.",
-                f"A chunk of {self.config.chunk} photos of {self.config.image_size} px did not fit;"
-                " the state is saved.",
-                f"--chunk {max(1, self.config.chunk // 2)} "
-                f"--query-batch {max(1, self.config.query_batch // 2)} --resume",
-                code=ExitCode.MACHINE,
+        except (MemoryError, RuntimeError) as error:
+            if not planning.is_out_of_memory(error):
+                raise
+            stage = self.stages[self.progress.stage].name
+            raise planning.out_of_memory(
+                self.config, self.model, self.data.training, self.bf16, stage
             ) from error
         finally:
             if self.stages[self.progress.stage].settled:
                 self.save()
         self.folder.draw_curves()
-        yield Finished(str(self.folder.model), self.progress.best, self.progress.seconds)
+        peak = rehearsal.measured_peak(self.model.log_scale.device)
+        if peak:
+            foreseen = f" ({written(self.expected_memory)} foreseen)" * bool(self.expected_memory)
+            self.folder.log(f"memory at the peak: {written(peak)}{foreseen}")
+        yield Finished(
+            str(self.folder.model),
+            self.progress.best,
+            self.progress.seconds,
+            peak,
+            self.expected_memory,
+        )
 
     def _stage_events(self, stage: Stage) -> Iterator[Event]:
         saved = time.monotonic()
