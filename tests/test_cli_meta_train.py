@@ -54,7 +54,7 @@ def test_every_setting_has_a_flag(trained) -> None:
         "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
         "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
         "--val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu --strict-split "
-        "--memory 6GB"
+        "--memory 6GB --film on --inner-steps 4 --inner-lr 0.2"
     )
     assert trained("photos", "more", *flags.split())[0] == 0
     expected = with_values(
@@ -86,6 +86,9 @@ def test_every_setting_has_a_flag(trained) -> None:
             "augment": False,
             "precision": "fp32",
             "memory": "6GB",
+            "film": "on",
+            "inner_steps": 4,
+            "inner_lr": 0.2,
             "pretrain.images": 500,
             "pretrain.teacher": "t",
             "val": "v",
@@ -103,6 +106,44 @@ def test_every_setting_has_a_flag(trained) -> None:
     ]
     default = TrainConfig()
     assert all(getattr(expected, name) != getattr(default, name) for name in untouched)
+
+
+@pytest.mark.parametrize(
+    "learner, head, rate, film",
+    [
+        ("protonets", "cosine", 0.1, False),
+        ("ridge", "ridge", 0.1, False),
+        ("cnaps", "generated", 0.0, True),
+        ("simple-cnaps", "mahalanobis", 0.0, True),
+        ("maml", "cosine", 0.1, False),
+    ],
+)
+def test_a_learner_brings_its_head_its_film_and_a_frozen_network(
+    trained, tmp_path: Path, learner: str, head: str, rate: float, film: bool
+) -> None:
+    assert trained("photos", "--learner", learner)[0] == 0
+    config = trained.config
+    assert (config.head, config.backbone_lr, config.uses_film) == (head, rate, film)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'learner = "{learner}"\nbackbone_lr = 0.3\n')  # said, and so it holds
+    assert trained("photos", "--config", recipe)[0] == 0
+    assert trained.config.backbone_lr == 0.3
+    assert trained("photos", "--learner", learner, "--backbone-lr", "0.2")[0] == 0
+    assert trained.config.backbone_lr == 0.2
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--learner", "maml", "--film", "on"), "maml has no FiLM"),
+        (("--head", "generated"), "belongs to cnaps"),
+        (("--film", "often"), "no film often"),
+        (("--inner-steps", "0"), "--inner-steps 0 is out of range"),
+    ],
+)
+def test_what_no_learner_has_is_refused(trained, arguments: tuple[str, ...], message: str) -> None:
+    code, _, err = trained("photos", *arguments)
+    assert code == 2 and message in err
 
 
 def test_a_memory_is_foreseen_and_told(trained, monkeypatch: pytest.MonkeyPatch) -> None:
