@@ -133,7 +133,7 @@ class TrainConfig:
     warmup: int = 5  # steps of linear warm-up, then a cosine down to zero
     clip: float = 10.0  # largest gradient norm; 0 = no clipping
     inner_steps: int = 15  # maml: gradient steps on a task's support set
-    inner_lr: float = 0.01  # maml: rate of those steps
+    inner_lr: float = 0.001  # maml: rate of those steps
     memory: str = ""  # "8GB": measure, then choose chunk, query_batch and lite_h to fit
     augment: bool = True
     precision: str = "auto"  # auto, fp32 or bf16

@@ -123,7 +123,8 @@ def out_of_memory(
         exact = replace(config, gradient="exact")
         size = memory.written(fixed + round(graph * task_size.at_once(exact, support, query)))
         fix = f"a new --out with --gradient exact --chunk {config.chunk} (about {size})"
-    can = f", and {memory.written(there)} can be had" if there else ""
+    # A limit on the process is not seen here: then the number would only confuse.
+    can = f", and {memory.written(there)} can be had" if 0 < there < needed else ""
     return LiteError(
         "Out of memory; the state is saved.",
         f"With {support} support photos of {config.image_size} px this needs about "

@@ -22,7 +22,7 @@ from litecli.task_size import at_once, graph_bytes, kept_bytes, largest_task
 
 ROOM = 0.92  # share of the memory asked for that a lowered chunk may fill
 SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
-PIECES = 1.3  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
+PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
 STRAIGHT = 16  # photos; ordinary back-propagation grows in a straight line from there
 WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
 

@@ -64,6 +64,7 @@ def test_advice_halves_what_does_not_fit(model: FewShotModel, monkeypatch) -> No
         most = planning.PROCESS + photos * 1_000_000
         monkeypatch.setattr(memory, "available", lambda most=most: most)
         error = advice(model, chunk=4096, query_batch=4096)
+        assert f"and {memory.written(most)} can be had" in str(error.why)
         chunks.append(int(str(error.fix).split()[1]))
         assert chunks[-1] == 1 or gigabytes(error.fix)[0] <= most / 1e9 * planning.SAFE + 0.001
     assert chunks[0] > chunks[1] >= chunks[2] == 1

@@ -361,7 +361,7 @@ SPOIL = """loss = task_step(self, k, scale)
     [
         (5, "return math.nan", [6, 0], "not a number at step 3 of the episodes"),
         (5, SPOIL, [6, 0], "not a number at step 3 of the episodes"),
-        (5, "raise torch.OutOfMemoryError('17 TiB')", [6, 0], "Out of memory.\n"),
+        (5, "raise torch.OutOfMemoryError('17 TiB')", [6, 0], "Out of memory; the state is saved."),
         (5, "raise TypeError('odd')", [1, 0], "Process 1 failed (TypeError: odd)"),
         (5, "os.kill(os.getpid(), signal.SIGKILL)", [6, -9], "Another process of this run has"),
         (4, "os.kill(os.getpid(), signal.SIGTERM)", [130, 0], "Stopped."),
