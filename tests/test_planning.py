@@ -55,7 +55,7 @@ def test_advice_halves_what_does_not_fit(model: FewShotModel, monkeypatch) -> No
     assert error.code == ExitCode.MACHINE and "the state is saved" in str(error.what)
     assert "With 500 support photos of 64 px this needs about" in str(error.why)
     assert "--chunk 32 --query-batch 32 --resume" in str(error.fix)
-    needed, _ = gigabytes(error.why)
+    needed = gigabytes(error.why)[0]
     assert gigabytes(error.fix)[0] < needed
     # Less and less is there: less and less is advised, and it fits in what is there.
     monkeypatch.setattr(memory, "resident", lambda: 0)
@@ -64,7 +64,8 @@ def test_advice_halves_what_does_not_fit(model: FewShotModel, monkeypatch) -> No
         most = planning.PROCESS + photos * 1_000_000
         monkeypatch.setattr(memory, "available", lambda most=most: most)
         error = advice(model, chunk=4096, query_batch=4096)
-        assert f"and {memory.written(most)} can be had" in str(error.why)
+        told = f"and {memory.written(most)} can be had" in str(error.why)
+        assert told == (most / 1e9 < gigabytes(error.why)[0])
         chunks.append(int(str(error.fix).split()[1]))
         assert chunks[-1] == 1 or gigabytes(error.fix)[0] <= most / 1e9 * planning.SAFE + 0.001
     assert chunks[0] > chunks[1] >= chunks[2] == 1
