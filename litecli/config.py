@@ -102,10 +102,17 @@ class PretrainConfig:
     lr: float = 1e-3  # AdamW, after warm-up; a cosine takes it to zero
     weight_decay: float = 0.05
     image_size: int = 96  # pixels; smaller than the episodes' size saves time
+    last_image_size: int = 0  # pixels that the last half of the stage grows to; 0 = no growth
     label_smoothing: float = 0.1
     teacher: str = ""  # a litecli model (name or folder) whose features are imitated
     teacher_views: int = 2  # random crops of each image that the teacher sees, once
     teacher_weight: float = 4.0  # weight of (1 - cosine) against the cross-entropy
+
+    @property
+    def image_sizes(self) -> list[int]:
+        """The sizes in the order they come in: 32 pixels at a time, never smaller."""
+        last = max(self.image_size, self.last_image_size)
+        return [*range(self.image_size, last, 32), last]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """Where to train, and in which precision."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
+from torch import Tensor, nn
 
 from litecli.errors import ExitCode, LiteError
 
@@ -28,3 +32,22 @@ def use_bf16(precision: str, device: torch.device) -> bool:
         return False
     checks = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, check, bool)() for check in checks)
+
+
+def depthwise_in_fp32(network: nn.Module) -> None:
+    """Let the depthwise convolutions of `network` leave bf16 autocast on a CPU (weights unchanged).
+
+    oneDNN has no bf16 kernels for most of their gradients, and its fall-back makes a training step
+    of a mobile network about twice as long (tests/benchmarks/depthwise.py).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
+            module.forward = partial(_without_autocast, module.forward)
+
+
+def _without_autocast(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """`forward` in fp32 where the CPU's autocast is on; the output has the type of the input."""
+    if images.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return forward(images)
+    with torch.autocast("cpu", enabled=False):
+        return forward(images.float()).to(images.dtype)

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from litecli.backbone import Backbone
+from litecli.devices import depthwise_in_fp32
 from litecli.film import Generator, SetEncoder, check_film
 from litecli.generated_head import HIDDEN, generate_weights, linear_scores
 from litecli.heads import HEADS
@@ -30,6 +31,7 @@ class FewShotModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.network = backbone.network.eval()
+        depthwise_in_fp32(self.network)
         self.head = head
         # Cosines and ridge outputs live within -1 to 1: a softmax needs them stretched.
         start = 1.0 if head in ("euclidean", "mahalanobis") else 10.0

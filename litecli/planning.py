@@ -116,7 +116,8 @@ def out_of_memory(
     fix = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)} --resume {about}"
     needed = need(max(config.chunk, config.query_batch))
     if stage == "supervised":
-        batch, area = config.pretrain.batch, (config.pretrain.image_size / config.image_size) ** 2
+        batch = config.pretrain.batch
+        area = (config.pretrain.image_sizes[-1] / config.image_size) ** 2
         needed = fixed + round(graph * batch * area)
         fix = f"a new --out and, in a --config file, [pretrain] batch = {max(1, batch // 2)}"
     elif config.gradient == "full":

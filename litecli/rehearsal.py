@@ -154,11 +154,12 @@ class Rehearsal:
         pretrain = self.config.pretrain
         if not pretrain.images:
             return 0
-        area = (pretrain.image_size / self.config.image_size) ** 2
+        largest = pretrain.image_sizes[-1]
+        area = (largest / self.config.image_size) ** 2
         about = self.before + 4 * self._weights() + round(pretrain.batch * area * self.graph)
         if about > limit:
             return about
-        several = replace(pretrain, images=8 * pretrain.batch, teacher="")
+        several = replace(pretrain, images=8 * pretrain.batch, image_size=largest, teacher="")
         config = replace(self.config, pretrain=several)
         sources = [_source(pretrain.batch)]
         self._reset()

@@ -51,6 +51,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "seed": (0, 2**32 - 1, "--seed"),
     "workers": (0, 1024, "--workers"),
     "pretrain.images": (0, LARGEST, "--pretrain-images"),
+    "pretrain.image_size": (32, 1024, "pretrain.image_size"),
+    "pretrain.last_image_size": (0, 1024, "pretrain.last_image_size"),
 }
 MOST_LR = 10.0
 
