@@ -42,7 +42,9 @@ def depthwise_in_fp32(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
-            module.forward = partial(_without_autocast, module.forward)
+            module.forward = partial(  # pyright: ignore[reportAttributeAccessIssue]
+                _without_autocast, module.forward
+            )
 
 
 def _without_autocast(forward: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

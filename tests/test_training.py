@@ -640,6 +640,21 @@ def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
     assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
 
 
+def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfig) -> None:
+    growing = PretrainConfig(image_size=96, last_image_size=170).image_sizes
+    assert growing == [96, 128, 160, 170]
+    sizes = [supervised.image_size(growing, k, 12) for k in range(12)]
+    assert sizes == [96] * 7 + [128] * 2 + [160] * 2 + [170]
+    assert supervised.image_size([96], 11, 12) == 96
+    pretrain = replace(config.pretrain, image_size=32, last_image_size=48)
+    config = replace(config, pretrain=pretrain)
+    data = opened(config)
+    model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    stage = supervised.SupervisedStage(model, config, data.squares, data.training, None, False)
+    assert stage.batch(0)[0].shape[-2:] == (32, 32)
+    assert stage.batch(stage.num_steps - 1)[0].shape[-2:] == (48, 48)
+
+
 def stage_of(head: str, gradient: str, chunk: int = 40, **changes: Any) -> EpisodicStage:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
