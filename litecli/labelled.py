@@ -78,6 +78,27 @@ def class_means(features: Array, targets: Array) -> Array:
     return (targets.T @ features) / class_counts(targets)[:, None]
 
 
+def eigenbasis(rows: Array) -> tuple[Array, Array, Array]:
+    """Eigenvalues [K] of rows' rows, coordinates of the rows [N, K] in their eigenbasis, vectors.
+
+    K = min(N, D). The vectors are those of the smaller product, rows' rows or rows rows'.
+    """
+    xp = array_namespace(rows)
+    dual = rows.shape[0] < rows.shape[1]
+    values, vectors = xp.linalg.eigh(rows @ rows.T if dual else rows.T @ rows)
+    values = xp.clip(values, 0.0, None)
+    return values, vectors * xp.sqrt(values) if dual else rows @ vectors, vectors
+
+
+def directions(rows: Array, values: Array, vectors: Array) -> Array:
+    """Unit directions [K, D] of the eigenbasis of rows [N, D]; zero where the rows are flat."""
+    if rows.shape[0] >= rows.shape[1]:
+        return vectors.T
+    xp = array_namespace(rows)
+    lengths = xp.sqrt(xp.where(values > 1e-12, values, xp.full_like(values, xp.inf)))
+    return (vectors / lengths).T @ rows
+
+
 def to_numpy(array: Array) -> np.ndarray:
     """A numpy copy or view of an array of either library, wherever it lies."""
     return np.asarray(array.detach().cpu() if hasattr(array, "detach") else array)

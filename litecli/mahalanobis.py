@@ -17,7 +17,14 @@ from typing import Any
 import numpy as np
 from array_api_compat import device
 
-from litecli.labelled import array_namespace, class_counts, class_means, to_numpy
+from litecli.labelled import (
+    array_namespace,
+    class_counts,
+    class_means,
+    directions,
+    eigenbasis,
+    to_numpy,
+)
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -83,19 +90,6 @@ def photos_of_classes(targets: Array) -> list[Array]:
     return [xp.asarray(photos, device=device(targets)) for photos in indices]
 
 
-def eigenbasis(rows: Array) -> tuple[Array, Array, Array]:
-    """Eigenvalues [K] of rows' rows, coordinates of the rows [N, K] in their eigenbasis, vectors.
-
-    K = min(N, D). The vectors are those of the smaller product, rows' rows or rows rows'.
-    """
-    xp = array_namespace(rows)
-    num_photos, num_features = rows.shape
-    dual = num_photos < num_features
-    values, vectors = xp.linalg.eigh(rows @ rows.T if dual else rows.T @ rows)
-    values = xp.clip(values, 0.0, None)
-    return values, vectors * xp.sqrt(values) if dual else rows @ vectors, vectors
-
-
 def class_metric(values: Array, residuals: Array, task: float, own: float) -> tuple[Array, Array]:
     """Q^-1 in the eigenbasis as diagonal [K] and rows [n, K]: diag(diagonal) - rows' rows."""
     xp = array_namespace(values)
@@ -114,26 +108,24 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
     """
     xp = array_namespace(features)
     centre = xp.mean(features, axis=0)
-    values, places, vectors = eigenbasis(features - centre)
-    basis = vectors.T  # [K, D]
-    if len(features) < features.shape[1]:  # to unit length, but what has no length stays zero
-        lengths = xp.where(values > 0, xp.sqrt(values), xp.full_like(values, xp.inf))
-        basis = (vectors / lengths).T @ (features - centre)
+    rows = features - centre
+    values, places, vectors = eigenbasis(rows)
+    basis = directions(rows, values, vectors)
     means = class_means(places, targets)
-    rows = xp.zeros_like(places)
+    scaled = xp.zeros_like(places)
     diagonals, linear = [], []
     for label, photos in enumerate(photos_of_classes(targets)):
         mean = means[label]
         task, own = shares(len(photos), len(features))
         diagonal, low = class_metric(values, places[photos] - mean, task, own)
-        rows[photos] = low
+        scaled[photos] = low
         diagonals.append(diagonal)
         linear.append(mean * diagonal - (low @ mean) @ low)
     linear = xp.stack(linear)
     return {
         "centre": centre,
         "basis": basis,
-        "rows": rows,
+        "rows": scaled,
         "weights": xp.concat([xp.stack(diagonals), -targets.T], axis=1),
         "linear": linear,
         "constants": xp.sum(linear * means, axis=1),

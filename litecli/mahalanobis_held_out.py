@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from array_api_compat import device
 
-from litecli.labelled import HeldOut, array_namespace, class_means
-from litecli.mahalanobis import class_metric, eigenbasis, photos_of_classes, shares
+from litecli.labelled import HeldOut, array_namespace, class_means, eigenbasis
+from litecli.mahalanobis import class_metric, photos_of_classes, shares
 
 Array = Any  # a numpy array or a torch tensor
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from array_api_compat import device
 
-from litecli.labelled import HeldOut, array_namespace, class_counts, held_out_batches, one_hot
+from litecli.labelled import (
+    HeldOut,
+    array_namespace,
+    class_counts,
+    directions,
+    eigenbasis,
+    held_out_batches,
+    one_hot,
+)
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -52,26 +60,25 @@ def ridge_held_out(
     xp = array_namespace(features)
     scale = _balance(targets)[:, None]
     rows, scaled_targets = features * scale, targets * scale
-    values, directions = _principal(rows)
-    basis = rows @ directions.T
+    values, places, _ = eigenbasis(rows)
     touched = [_touched(targets, batch) for batch in batches]
     results = []
     for lam in lams:
-        hat = basis / xp.sqrt(values + lam)  # hat @ hat.T maps targets to fitted values
+        hat = places / xp.sqrt(values + lam)  # hat @ hat.T maps targets to fitted values
         duals = (scaled_targets - hat @ (hat.T @ scaled_targets)) / lam
         scores, variances = xp.zeros_like(targets), xp.zeros_like(targets[:, 0])
-        for photos, lost_share, places in touched:
+        for photos, lost_share, held in touched:
             number = photos.shape[0]
             eye = _eye(rows, number)
             inverse = (eye - hat[photos] @ hat[photos].T) / lam
             both = xp.concat([inverse, duals[photos]], axis=1)
             both = xp.linalg.solve(eye - inverse * (lam * lost_share), both)
             inverse, changed = both[:, :number], both[:, number:]
-            block = xp.linalg.inv(inverse[places[:, :, None], places[:, None, :]])
-            members = photos[places]
-            scores[members] = targets[members] - (block @ changed[places]) / scale[members]
+            block = xp.linalg.inv(inverse[held[:, :, None], held[:, None, :]])
+            members = photos[held]
+            scores[members] = targets[members] - (block @ changed[held]) / scale[members]
             own = xp.sum(block * _eye(rows, block.shape[1]), axis=2)  # the diagonals
-            noise = lam * (1 - lost_share[places])
+            noise = lam * (1 - lost_share[held])
             variances[members] = (own - noise) / scale[members][:, :, 0] ** 2
         results.append((scores, variances))
     return results
@@ -83,8 +90,9 @@ def ridge_explained(features: Array, targets: Array, lam: float) -> Array:
     1 - |B q|^2 is the variance of `ridge_held_out`, for a new photo.
     """
     xp = array_namespace(features)
-    values, directions = _principal(features * _balance(targets)[:, None])
-    return directions * xp.sqrt(values / (values + lam))[:, None]
+    rows = features * _balance(targets)[:, None]
+    values, _, vectors = eigenbasis(rows)
+    return directions(rows, values, vectors) * xp.sqrt(values / (values + lam))[:, None]
 
 
 def choose_lam(
@@ -110,19 +118,6 @@ def choose_lam(
         for scores, _ in ridge_held_out(rows, targets, LAMBDAS, batches)
     ]
     return LAMBDAS[errors.index(min(errors))]
-
-
-def _principal(rows: Array) -> tuple[Array, Array]:
-    """Eigenvalues [K] and unit directions [K, D] of rows.T @ rows, K = min(N, D)."""
-    xp = array_namespace(rows)
-    num_photos, num_features = rows.shape
-    if num_photos > num_features:
-        values, directions = xp.linalg.eigh(rows.T @ rows)
-        return xp.clip(values, 0.0, None), directions.T
-    values, vectors = xp.linalg.eigh(rows @ rows.T)
-    values = xp.clip(values, 0.0, None)
-    lengths = xp.sqrt(xp.where(values > 1e-12, values, xp.full_like(values, xp.inf)))
-    return values, (vectors / lengths).T @ rows
 
 
 def _touched(targets: Array, batch: HeldOut) -> tuple[Array, Array, Array]:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from litecli.heads import HEADS
-from litecli.labelled import held_out_batches, one_hot
-from litecli.mahalanobis import eigenbasis, mahalanobis_offsets, mahalanobis_scores
+from litecli.labelled import eigenbasis, held_out_batches, one_hot
+from litecli.mahalanobis import mahalanobis_offsets, mahalanobis_scores
 
 HEAD = HEADS["mahalanobis"]
 COUNTS = {
