@@ -17,8 +17,8 @@ from litecli.audit_moments import Moments, Row, length, over_tasks
 from litecli.augment import View
 from litecli.config import TrainConfig
 from litecli.episodes import Episode
-from litecli.episodic import ImagesByNumber, small_task
-from litecli.lite import Subset, Task
+from litecli.episodic import small_task, task_of
+from litecli.lite import Subset
 from litecli.model import FewShotModel
 from litecli.stages import hash_seed
 
@@ -104,7 +104,7 @@ class _Draw:
     def back(self, episode: Episode, subset: Subset, set_subset: Subset) -> Tensor:
         """The gradient with these subsets going back."""
         lite.task_backward(
-            self._task(episode),
+            task_of(episode, self.view, self.model.log_scale.device),
             self.model.functions(),
             subset=subset,
             set_subset=set_subset,
@@ -113,15 +113,6 @@ class _Draw:
         )
         self.tick()
         return _taken(self.model)
-
-    def _task(self, episode: Episode) -> Task:
-        device = self.model.log_scale.device
-        return Task(
-            ImagesByNumber(self.view, episode.support),
-            torch.from_numpy(episode.support_labels).to(device),
-            ImagesByNumber(self.view, episode.query),
-            torch.from_numpy(episode.query_labels).to(device),
-        )
 
 
 def _shared_bias(draw: _Draw, place: slice) -> Callable[[int], float]:

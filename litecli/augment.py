@@ -31,7 +31,7 @@ class View:
         self.augment = augment
         self.smallest_crop = smallest_crop
 
-    def __call__(self, numbers: Sequence[int]) -> Tensor:
+    def __call__(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
         """Inputs [B, 3, S, S] float32 of the images with these numbers."""
         if self.augment is None:
             plain = torch.stack([self._plain(n) for n in numbers]).numpy()

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from litecli import lite
 from litecli.augment import View
 from litecli.config import TrainConfig
 from litecli.episodes import Episode, Source, sample_episode
-from litecli.lite import Subset, Task
+from litecli.lite import ImagesByNumber, Subset, Task
 from litecli.maml import maml_backward
 from litecli.model import FewShotModel
 from litecli.ranks import ALONE, Ranks
@@ -120,13 +120,17 @@ class EpisodicStage:
         augment = (self.config.seed, k) if self.config.augment else None
         preprocess = self.model.backbone.preprocess
         view = View(self.squares, preprocess, augment, self.config.smallest_crop)
-        device = self.model.log_scale.device
-        return Task(
-            ImagesByNumber(view, episode.support),
-            torch.from_numpy(episode.support_labels).to(device),
-            ImagesByNumber(view, episode.query),
-            torch.from_numpy(episode.query_labels).to(device),
-        )
+        return task_of(episode, view, self.model.log_scale.device)
+
+
+def task_of(episode: Episode, view: View, device: torch.device) -> Task:
+    """An episode's labels on the device, and its images as `view` reads them when asked."""
+    return Task(
+        ImagesByNumber(view, episode.support),
+        torch.from_numpy(episode.support_labels).to(device),
+        ImagesByNumber(view, episode.query),
+        torch.from_numpy(episode.query_labels).to(device),
+    )
 
 
 def small_task(episode: Episode, size: int, generator: torch.Generator) -> Episode:
@@ -141,17 +145,3 @@ def small_task(episode: Episode, size: int, generator: torch.Generator) -> Episo
     return replace(
         episode, support=episode.support[numbers], support_labels=episode.support_labels[numbers]
     )
-
-
-@dataclass(frozen=True)
-class ImagesByNumber:
-    """`lite.Images` of an episode: `view` makes inputs of the stored images `numbers` [N]."""
-
-    view: View
-    numbers: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return self.view(self.numbers[indices.numpy()].tolist())

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,6 +48,20 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ImagesByNumber:
+    """`Images` that `read` makes of stored images' numbers [N], when they are asked for."""
+
+    read: Callable[[np.ndarray], Tensor]
+    numbers: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return self.read(self.numbers[indices.numpy()])
 
 
 @dataclass(frozen=True)

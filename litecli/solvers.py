@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from litecli import maml
-from litecli.lite import encode_all, parts
+from litecli.lite import ImagesByNumber, encode_all, parts
 from litecli.model import FewShotModel
 
 Inputs = Callable[[np.ndarray], Tensor]  # photo numbers [B] -> network inputs [B, 3, S, S]
@@ -73,7 +73,7 @@ class FilmFeatures:
             film = self.model.generate(self.outputs[torch.from_numpy(support)])
 
         def features(numbers: np.ndarray) -> np.ndarray:
-            photos = NumberedPhotos(self.inputs, numbers)
+            photos = ImagesByNumber(self.inputs, numbers)
             encoded = encode_all(
                 lambda images: self.model.features(images, self.bf16, film), photos, self.chunk
             )
@@ -94,7 +94,7 @@ def film_features(
 ) -> FilmFeatures:
     """The solver of a model with FiLM for tasks of the photos `numbers` [n], embedded here once."""
     embedded = encode_all(
-        lambda images: model.embed(images, bf16), NumberedPhotos(inputs, numbers), chunk
+        lambda images: model.embed(images, bf16), ImagesByNumber(inputs, numbers), chunk
     )
     outputs = embedded.new_zeros(int(numbers.max()) + 1, embedded.shape[1])
     outputs[torch.from_numpy(numbers)] = embedded
@@ -116,7 +116,7 @@ class GradientSteps:
     def adapt(self, support: np.ndarray, labels: np.ndarray) -> Classifier:
         """See `TaskSolver.adapt`."""
         adapted = maml.adapt(
-            NumberedPhotos(self.inputs, support),
+            ImagesByNumber(self.inputs, support),
             torch.from_numpy(labels).to(self.device),
             self.features,
             self.parameters,
@@ -126,7 +126,7 @@ class GradientSteps:
         )
 
         def scores(numbers: np.ndarray) -> np.ndarray:
-            photos = NumberedPhotos(self.inputs, numbers)
+            photos = ImagesByNumber(self.inputs, numbers)
             with torch.no_grad():
                 batches = [
                     adapted.scores(self.features(adapted.weights, photos[part]))
@@ -135,17 +135,3 @@ class GradientSteps:
             return torch.cat(batches).cpu().numpy()
 
         return Classifier(scores, sum(tensor.numel() for tensor in adapted.tensors()))
-
-
-@dataclass(frozen=True)
-class NumberedPhotos:
-    """`lite.Images` of the photos with these numbers [N], read when they are asked for."""
-
-    inputs: Inputs
-    numbers: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return self.inputs(self.numbers[indices.numpy()])

@@ -30,7 +30,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
     from litecli import backbone, lite, memory
     from litecli.augment import View
-    from litecli.episodic import ImagesByNumber
     from litecli.model import FewShotModel
     from litecli.pixels import PixelStore
 
@@ -44,8 +43,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     def task(num_support: int) -> lite.Task:
         numbers = torch.arange(num_support).numpy()
         labels = (torch.arange(num_support) % WAY).to(device)
-        queries = ImagesByNumber(view, numbers[:QUERIES])
-        return lite.Task(ImagesByNumber(view, numbers), labels, queries, labels[:QUERIES])
+        queries = lite.ImagesByNumber(view, numbers[:QUERIES])
+        return lite.Task(lite.ImagesByNumber(view, numbers), labels, queries, labels[:QUERIES])
 
     def peak() -> int:
         if device.type == "cuda":
