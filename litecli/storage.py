@@ -191,8 +191,7 @@ def files_sha256(paths: list[Path]) -> str:
     for path in paths:
         try:
             with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
+                hashlib.file_digest(file, lambda: digest)
         except OSError as error:
             raise _unreadable(path, error) from error
     return digest.hexdigest()

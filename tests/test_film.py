@@ -146,7 +146,12 @@ def test_a_network_without_affine_norms_is_refused() -> None:
     network = small_network(nn.LayerNorm(6, elementwise_affine=False))
     with pytest.raises(LiteError, match="no norm layers with weights") as caught:
         model_of(network)
-    assert caught.value.code == ExitCode.USAGE
+    error = caught.value
+    assert error.code == ExitCode.USAGE
+    assert error.why == (
+        "FiLM gives the batch, layer, group or rms norms of a network new scales and shifts."
+    )
+    assert error.fix == "another --backbone, or --film off --learner protonets"
     assert film.coverage(small_network(nn.BatchNorm1d(6), nn.LayerNorm(6, bias=False))) == (
         "FiLM on 2 of 2 norm layers (batch, layer), 12 channels"
     )

@@ -1,10 +1,12 @@
 """Heads against slow loops, numpy against torch, gradients, photo counts, and odd sizes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from litecli.heads import AUTO_HEADS, HEADS, best_temperature, choose_head
+from litecli.heads import HEADS
 from litecli.labelled import held_out_batches, normalise
 from litecli.photo_counts import USUAL, count_correction_strength
 from litecli.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
@@ -96,6 +98,51 @@ def test_torch_equals_numpy(name, dim):
     assert head.options(there, labels, 4) == head.options(features, LABELS, 4)
 
 
+def test_scores_are_cosines_and_squared_distances():
+    """Class by class and photo by photo, by the definitions."""
+    features, labels = photos([2, 3, 4])
+    queries, _ = photos([2, 2], seed=7)
+    for name, unit_length in (("cosine", True), ("euclidean", False)):
+        head = HEADS[name]
+        scores = head.score(head.fit(features, labels, 3, strength=0.0), queries)
+        for photo, row in zip(queries, scores, strict=True):
+            for label in range(3):
+                own = features[labels == label]
+                if unit_length:
+                    mean = np.mean([x / np.linalg.norm(x) for x in own], axis=0)
+                    value = photo @ mean / np.linalg.norm(photo) / np.linalg.norm(mean)
+                else:
+                    value = -(np.linalg.norm(photo - own.mean(0)) ** 2)
+                assert row[label] == pytest.approx(value, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_leave_one_out_is_computed_in_float64_and_answered_in_the_photos_own(name):
+    features = torch.from_numpy(photos([2, 3, 4])[0])
+    labels = torch.from_numpy(photos([2, 3, 4])[1])
+    exact = HEADS[name].leave_one_out(features.double(), labels, 3, **OPTIONS)
+    scores = HEADS[name].leave_one_out(features, labels, 3, **OPTIONS)
+    assert scores.dtype == torch.float32 and torch.equal(scores, exact.float())
+    other = HEADS[name].leave_one_out(features.numpy(), labels.numpy(), 3, **OPTIONS)
+    assert other.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_correction_is_computed_where_none_is_asked_for(name):
+    """Training's case: it would cost time in every task, and Mahalanobis' has no gradient."""
+
+    def refuse(*_):
+        raise AssertionError("computed")
+
+    head = replace(HEADS[name], full_offsets=refuse, held_out_offsets=refuse)
+    features, labels = photos([2, 3])
+    params = head.fit(features, labels, 2, strength=0.0, lam=0.1)
+    assert (params["offsets"] == 0).all()
+    head.leave_one_out(features, labels, 2, strength=0.0, lam=0.1)
+    with pytest.raises(AssertionError, match="computed"):
+        head.fit(features, labels, 2, strength=0.1, lam=0.1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dim", [3, 9])  # primal and dual
 def test_gradients_flow_through_fit_and_score(name, dim):
@@ -135,6 +182,15 @@ def test_one_photo_of_each_object(name):
     held = HEADS[name].leave_one_out(features, labels, 5)
     assert np.isneginf(np.diagonal(held)).all()
     assert np.isfinite(held[~np.eye(5, dtype=bool)]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_photo_of_one_object(name):
+    features, labels = photos([1])
+    params = HEADS[name].fit(features, labels, 1)
+    scores = HEADS[name].score(params, features)
+    assert scores.shape == (1, 1) and np.isfinite(scores).all()
+    assert np.isneginf(HEADS[name].leave_one_out(features, labels, 1)).all()
 
 
 def test_a_gap_in_the_labels_is_refused():
@@ -227,40 +283,6 @@ def test_a_burst_does_not_test_itself():
     assert count_correction_strength(HEADS["cosine"], features, labels, 5) != USUAL
     # Each object is one burst: no photo is left to test another.
     assert count_correction_strength(HEADS["cosine"], features, labels, 5, groups=labels) == USUAL
-
-
-def test_choose_head_takes_the_better_one():
-    # Distances fail where one direction is loud and the same for all classes; ridge ignores it.
-    features, labels = photos([8] * 4, dim=40, noise=0.5)
-    loud = np.random.default_rng(4).normal(size=(len(labels), 1)) * 30
-    features = features + (loud * np.ones((1, 40)) / np.sqrt(40)).astype(np.float32)
-    right = {
-        name: np.mean(head.leave_one_out(features, labels, 4).argmax(1) == labels)
-        for name, head in HEADS.items()
-        if name in AUTO_HEADS
-    }
-    chosen = choose_head(features, labels, 4)
-    assert right[chosen] == max(right.values())
-    assert len(set(right.values())) > 1
-    assert choose_head(features[::8], labels[::8], 4) == "ridge"  # nothing can be left out
-    assert choose_head(features[:8], labels[:8], 1) == "ridge"
-
-
-def test_best_temperature_is_the_likeliest():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, 200)
-    scores = np.eye(4)[labels] + 0.8 * rng.normal(size=(200, 4))
-    best, value = best_temperature(scores, labels)
-
-    def likelihood(temperature):
-        scaled = scores / temperature
-        top = scaled.max(1)
-        total = np.log(np.exp(scaled - top[:, None]).sum(1)) + top
-        return np.mean(scaled[np.arange(200), labels] - total)
-
-    assert value == pytest.approx(likelihood(best))
-    assert likelihood(best) > max(likelihood(best * 1.02), likelihood(best / 1.02))
-    assert best_temperature(scores * 7, labels)[0] == pytest.approx(best * 7)
 
 
 def test_a_thousand_objects():

@@ -1,21 +1,40 @@
 """Bytes on disk: whole or not at all, the same for the same content, and found again."""
 
 import errno
+import hashlib
 import os
 import random
+import shutil
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from litecli import storage
 from litecli.errors import ExitCode, LiteError
+from litecli.storage import shipped_models_dir  # as it is: conftest.py puts another in its place
 
 TENSORS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),
     "a": np.array(7, dtype=np.int64),
     "text": np.frombuffer(b"jpeg", dtype=np.uint8),
 }
+READERS = {
+    "tensors": storage.read_tensors,
+    "metadata": storage.read_metadata,
+    "offsets": storage.tensor_offsets,
+    "hash": lambda path: storage.files_sha256([path]),
+}
+
+
+def check_damaged(error: LiteError, path: Path) -> None:
+    """The file's name, what the reader said, and the exit code that scripts branch on."""
+    assert error.what == f"{path} is damaged."
+    assert error.why == str(error.__cause__) != ""
+    assert error.code == ExitCode.MISSING
 
 
 def test_tensors_and_metadata_come_back_as_they_went(tmp_path: Path) -> None:
@@ -26,6 +45,28 @@ def test_tensors_and_metadata_come_back_as_they_went(tmp_path: Path) -> None:
     assert tensors.keys() == TENSORS.keys()
     for name, array in TENSORS.items():
         np.testing.assert_array_equal(tensors[name], array, strict=True)
+    some, metadata = storage.read_tensors(path, names={"a", "another"})
+    assert some.keys() == {"a"} and metadata == {"name": "café [keys]"}
+
+
+def test_a_file_of_another_program_has_no_metadata(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    safetensors.numpy.save_file(TENSORS, path)
+    assert storage.read_metadata(path) == storage.read_tensors(path)[1] == {}
+    offset, length = storage.tensor_offsets(path)["b"]
+    assert path.read_bytes()[offset : offset + length] == TENSORS["b"].tobytes()
+
+
+def test_metadata_is_short_and_legible_text() -> None:
+    assert storage.to_json({"b": [1, None], "a": "café"}) == '{"a":"café","b":[1,null]}'
+
+
+@pytest.mark.parametrize("length", range(8))
+def test_the_values_start_at_a_multiple_of_eight_bytes(tmp_path: Path, length: int) -> None:
+    """Safetensors asks for it: a program may map the file and read the numbers where they lie."""
+    path = tmp_path / "x.safetensors"
+    storage.write_tensors(path, TENSORS, {"name": "x" * length})
+    assert min(offset for offset, _ in storage.tensor_offsets(path).values()) % 8 == 0
 
 
 def test_same_content_gives_the_same_bytes_whatever_the_order() -> None:
@@ -75,11 +116,91 @@ def test_a_full_disk_leaves_every_file_as_it_was(
     }
 
 
-def test_a_file_in_the_way_of_a_folder_is_the_machines_refusal(tmp_path: Path) -> None:
+WRITERS = {
+    "bytes": lambda path, **options: storage.atomic_write(path, b"data", **options),
+    "files": lambda path, **options: storage.write_together({path: b"data"}, **options),
+    "tensors": lambda path, **options: storage.write_tensors(path, TENSORS, {}, **options),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_a_file_in_the_way_of_a_folder_is_the_machines_refusal(
+    tmp_path: Path, write: Callable[..., None]
+) -> None:
     (tmp_path / "file").write_bytes(b"")
+    path = tmp_path / "file" / "x"
     with pytest.raises(LiteError) as caught:
-        storage.atomic_write(tmp_path / "file" / "x", b"data")
+        write(path)
     assert caught.value.code == ExitCode.MACHINE
+    assert caught.value.what.startswith(f"Could not save {path} (") and caught.value.fix == ""
+    with pytest.raises(LiteError, match=r"^Could not save profile x \(") as caught:
+        write(path, what="profile x", fix="-o FILE")
+    assert caught.value.fix == "-o FILE"
+
+
+REASONS = [
+    (OSError(errno.ENOSPC, "No space left on device"), "disk full"),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), "disk full"),
+    (OSError(errno.EACCES, "Permission denied"), "no permission to write"),
+    (OSError(errno.EPERM, "Operation not permitted"), "no permission to write"),
+    (OSError(errno.EROFS, "Read-only file system"), "no permission to write"),
+    (OSError(errno.EIO, "Input/output error"), "input/output error"),
+    (OSError("The drive is gone"), "the drive is gone"),
+]
+
+
+@pytest.mark.parametrize("step", ["open", "fsync", "replace"])
+@pytest.mark.parametrize(("error", "words"), REASONS, ids=[str(error) for error, _ in REASONS])
+def test_why_a_file_could_not_be_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: OSError, words: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, refuse)
+    with pytest.raises(LiteError) as caught:
+        storage.atomic_write(tmp_path / "x", b"data", what="profile x")
+    assert caught.value.what == f"Could not save profile x ({words})."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_vanishes_meanwhile_is_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A memory stick pulled out: the temporary file to be tidied away is gone as well."""
+    path = tmp_path / "stick" / "x"
+    monkeypatch.setattr(os, "fsync", lambda handle: shutil.rmtree(path.parent))
+    with pytest.raises(LiteError, match="no such file") as caught:
+        storage.atomic_write(path, b"data")
+    assert caught.value.code == ExitCode.MACHINE
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders cannot be flushed here")
+def test_bytes_reach_the_disk_before_the_name_and_then_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut at any moment each name stands for all of the old bytes or of the new."""
+    done, fsync, replace = [], os.fsync, Path.replace
+
+    def flush(handle: int) -> None:
+        fsync(handle)
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            assert os.path.samestat(os.fstat(handle), tmp_path.stat())
+            done.append("folder flushed")
+        else:
+            done.append(f"{os.fstat(handle).st_size} bytes flushed")
+
+    def rename(source: Path, target: Path) -> Path:
+        done.append(f"{target.name} renamed")
+        return replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(Path, "replace", rename)
+    storage.write_together({tmp_path / "one": b"1", tmp_path / "two": b"22"})
+    assert done == [
+        *("1 bytes flushed", "2 bytes flushed"),
+        *("one renamed", "folder flushed", "two renamed", "folder flushed"),
+    ]
 
 
 @pytest.mark.parametrize("cut", [0, 4, 40, -1])
@@ -87,21 +208,43 @@ def test_a_cut_off_file_is_called_damaged(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(storage.tensor_bytes(TENSORS, {})[:cut])
     for read in (storage.read_tensors, storage.read_metadata):
-        with pytest.raises(storage.DamagedFileError, match="is damaged"):
+        with pytest.raises(storage.DamagedFileError) as caught:
             read(path)
+        check_damaged(caught.value, path)
 
 
 def test_nonsense_has_no_offsets(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     for data in (b"", b"\xff" * 40, (2).to_bytes(8, "little") + b"[]"):
         path.write_bytes(data)
-        with pytest.raises(storage.DamagedFileError):
+        with pytest.raises(storage.DamagedFileError) as caught:
             storage.tensor_offsets(path)
+        check_damaged(caught.value, path)
 
 
-def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(LiteError, match=r"No file .*nowhere") as caught:
-        storage.read_tensors(tmp_path / "nowhere")
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_an_absent_file_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "nowhere"
+    with pytest.raises(LiteError) as caught:
+        read(path)
+    assert (caught.value.what, caught.value.code) == (f"No file {path}.", ExitCode.MISSING)
+
+
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_a_file_of_another_user_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "x.safetensors"
+    storage.write_tensors(path, TENSORS, {})
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(storage, "safe_open", refuse)
+    with pytest.raises(LiteError) as caught:
+        read(path)
+    assert caught.value.what == f"Cannot read {path}: no permission."
     assert caught.value.code == ExitCode.MISSING
 
 
@@ -120,9 +263,31 @@ def test_home_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.M
     assert storage.home().name == "litecli"
 
 
+def test_without_a_home_the_user_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITECLI_HOME", "~nobody-of-this-name/litecli")
+    with pytest.raises(LiteError) as caught:
+        storage.home()
+    error = caught.value
+    assert error.what == "litecli does not know where to keep your profiles."
+    assert error.why == "This computer names no home folder for you."
+    assert error.fix == "set LITECLI_HOME to a folder you can write to"
+    assert error.code == ExitCode.MACHINE
+
+
+def test_shipped_models_lie_in_the_package_or_in_a_checkout_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "litecli"
+    monkeypatch.setattr(storage, "__file__", str(package / "storage.py"))
+    assert shipped_models_dir() == tmp_path / "models"
+    (package / "models").mkdir(parents=True)
+    assert shipped_models_dir() == package / "models"
+
+
 def test_the_hash_is_over_all_files_in_order(tmp_path: Path) -> None:
     one, two = tmp_path / "1", tmp_path / "2"
-    one.write_bytes(b"a")
+    long = bytes(range(256)) * 5000
+    one.write_bytes(long)
     two.write_bytes(b"b")
-    digests = {storage.files_sha256(files) for files in ([one, two], [two, one], [one])}
-    assert len(digests) == 3
+    for files, content in (([one, two], long + b"b"), ([two, one], b"b" + long), ([two], b"b")):
+        assert storage.files_sha256(files) == hashlib.sha256(content).hexdigest()
