@@ -39,4 +39,7 @@ def write_best(
         f"{where}.\n\nRepeat: `litecli meta-train --config recipe.toml`\n"
     )
     texts = {"README.md": card, "recipe.toml": to_toml(config)}
-    write_model(copy, replace(described, origin=origin), folder, texts)
+    described = replace(described, origin=origin)
+    if config.learner == "maml":
+        described = replace(described, inner_steps=config.inner_steps, inner_lr=config.inner_lr)
+    write_model(copy, described, folder, texts)

@@ -62,6 +62,8 @@ class ModelConfig:
     learner: str = "protonets"
     head: str = "auto"  # the head `adapt` and `evaluate` use unless told otherwise
     film: tuple[str, ...] = ()  # norm layers that get new values from each support set
+    inner_steps: int = 0  # a model of maml: its gradient steps on a support set, and their rate
+    inner_lr: float = 0.0
     licence: str = "unknown"
     origin: str = ""  # one line: where the weights come from
     schema: int = MODEL_SCHEMA

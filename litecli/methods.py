@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 
 from litecli import backbone, baselines, images, solvers
-from litecli.config import Baseline, TrainConfig
+from litecli.config import BASELINES, Baseline, TrainConfig
 from litecli.devices import resolve_device
 from litecli.encoder import Encoder
 from litecli.model import FewShotModel
@@ -47,11 +47,16 @@ def choose_method(
 ) -> Method:
     """The baseline's way; without one the model's own, with its own head unless `head` is given.
 
+    A model that was trained with maml takes the steps that it was trained with.
+
     Raises LiteError: a package or the device is not there (MACHINE), weights that do not fit
     (MISSING), no norm layers for FiLM (USAGE).
     """
     own = described_head(model.config) == "generated" and head is None
     chosen = "generated" if own else head or model.config.head
+    if model.config.inner_steps and baseline in (None, BASELINES["maml"]) and head is None:
+        steps, lr = model.config.inner_steps, model.config.inner_lr
+        baseline = replace(BASELINES["maml"], steps=steps, lr=lr)
     if baseline is not None:
         baselines.check_installed(baseline)
         if baseline.on_photos:

@@ -204,7 +204,7 @@ def _check_licence(name: str, accepted: bool) -> None:
 def _fetched_card(config: ModelConfig) -> str:
     return (
         f"# {config.name}\n\n"
-        f"{config.architecture} as it comes, not meta-trained: {config.origin}.\n"
+        f"{config.architecture} with weights as they come: {config.origin}.\n"
         f"Features {config.num_features}, image size {config.preprocess.image_size} px, "
         f"head {config.head}.\nLicence of the weights: {config.licence}.\n"
     )

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from litecli import evaluation, library, methods
+from litecli.baselines import logistic_probe
+from litecli.methods import Method
+from litecli.solvers import FrozenFeatures
 
 
 @pytest.fixture
@@ -120,6 +123,31 @@ def test_evaluate_runs_steps_on_photos_on_the_device_asked_for(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     code, _, err = measured("photos", "--baseline", baseline, "--device", "cuda")
     assert code == 6 and "No cuda device" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        ((), (3, 0.5)),
+        (("--baseline", "maml"), (3, 0.5)),
+        (("--baseline", "maml", "--steps", "2"), (2, 1e-3)),
+    ],
+)
+def test_a_model_of_maml_takes_the_steps_it_was_trained_with(
+    measured, monkeypatch, arguments: tuple[str, ...], steps: tuple[int, float]
+) -> None:
+    found = library.find_model(None)
+    taught = replace(found.config, learner="maml", inner_steps=3, inner_lr=0.5)
+    monkeypatch.setattr(library, "find_model", lambda name: replace(found, config=taught))
+    taken = []
+
+    def remembered(model, baseline, device):
+        taken.append((baseline.steps, baseline.lr))
+        return Method("linear", lambda features, _: FrozenFeatures(features, logistic_probe), 1)
+
+    monkeypatch.setattr(methods, "_steps_on_photos", remembered)
+    assert measured("photos", *arguments)[0] == 0
+    assert taken == [steps]
 
 
 def test_evaluate_says_which_classes_have_too_few_photos(run, write_objects, monkeypatch) -> None:

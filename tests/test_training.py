@@ -177,6 +177,14 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
     assert np.isfinite(features).all()
 
 
+def test_a_model_of_maml_keeps_its_steps(config: TrainConfig) -> None:
+    pretrain = replace(config.pretrain, images=0)
+    config = replace(config, learner="maml", inner_steps=2, inner_lr=0.25, pretrain=pretrain)
+    events_of(replace(config, backbone="test_convnext", tasks=1, tasks_per_step=1, val_tasks=1))
+    described = open_model(Path(config.out) / "model").config
+    assert (described.learner, described.inner_steps, described.inner_lr) == ("maml", 2, 0.25)
+
+
 def test_any_config_can_be_read_back_from_its_recipe(tmp_path: Path) -> None:
     odd = TrainConfig(
         data=('a "quoted" folder', "naïve\\näme\tx"),
