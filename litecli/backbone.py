@@ -22,7 +22,9 @@ from torch import nn
 from litecli import storage
 from litecli.config import MODEL_KEY, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
-from litecli.weights import hub_answers, load_into
+from litecli.weights import check_cached, hub_answers, load_into
+
+_OTHERS_ERRORS = ("huggingface_hub", "httpx", "requests", "safetensors_rust")  # modules
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Modu
         hub_log.setLevel(logging.ERROR)
         # Without an answer the hub's client would try again for a minute; a cached file needs none.
         hub_settings.HF_HUB_OFFLINE = before or offline or not hub_answers()
+        check_cached(_repository(name))
         return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
     except RuntimeError as error:  # timm: no pretrained weights exist for this network
         if "pretrained" not in str(error).lower():
@@ -176,7 +179,7 @@ def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Modu
     except (OSError, ValueError) as error:
         raise _network_error(name, str(error)) from error
     except Exception as error:  # the hub's client has error classes of its own
-        if type(error).__module__.split(".")[0] not in ("huggingface_hub", "httpx", "requests"):
+        if type(error).__module__.split(".")[0] not in _OTHERS_ERRORS:
             raise
         raise _network_error(name, str(error)) from error
     finally:
@@ -188,17 +191,23 @@ def _network_error(name: str, reason: str) -> LiteError:
     """What could not be had, how large it is, and the way without a network."""
     size = 0.0
     if not name.startswith("hf-hub:"):
-        network = timm.create_model(name, pretrained=False, num_classes=0)
+        network = timm.create_model(name, pretrained=False)  # the file has the classifier too
         size = sum(parameter.numel() for parameter in network.parameters()) * 4 / 1e6
     about = f", about {size:.0f} MB," if size else ""
     first_line = reason.strip().splitlines()[0][:100] if reason.strip() else "no answer"
     return LiteError(
         f"Could not download the weights of {name}: no network, or it was refused.",
         f"On another machine, save its model.safetensors{about} from "
-        f"{hub_settings.ENDPOINT}/timm/{name.rpartition('/')[2]} ({first_line}).",
+        f"{hub_settings.ENDPOINT}/{_repository(name)} ({first_line}).",
         f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
         code=ExitCode.NETWORK,
     )
+
+
+def _repository(name: str) -> str:
+    """The hub's repository of a network's pretrained weights."""
+    cfg = None if name.startswith("hf-hub:") else timm.get_pretrained_cfg(name)
+    return (cfg.hf_hub_id if cfg is not None else None) or name.removeprefix("hf-hub:")
 
 
 def _from_folder(folder: Path, image_size: int | None) -> Backbone:
@@ -207,7 +216,12 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
     if not (folder / "config.json").exists() and own.exists():
         header = storage.read_metadata(own).get(MODEL_KEY)
         if header is not None:
-            config = ModelConfig.from_dict(json.loads(header))
+            try:
+                config = ModelConfig.from_dict(json.loads(header))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                raise LiteError(
+                    f"The model in {folder} is damaged.", str(error), code=ExitCode.MISSING
+                ) from error
             size = image_size or config.preprocess.image_size
             return from_model(
                 folder, replace(config, preprocess=replace(config.preprocess, image_size=size))

@@ -8,8 +8,9 @@ MODEL_SCHEMA = 1
 MODEL_KEY = "litecli"  # of the config in the header of a model file
 BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
+LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
-PROFILE_SCHEMA = 2  # 2: FiLM values, heads that come with the model
+PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned again
 
 LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")
 GRADIENTS = ("lite", "exact", "full", "none", "small-task")
@@ -74,14 +75,40 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "ModelConfig":
-        """Read `to_dict`'s form; raises KeyError or TypeError when a field is missing or odd."""
+        """Read `to_dict`'s form.
+
+        Raises KeyError, TypeError or ValueError when a field is missing or odd.
+        """
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
         preprocess = dict(values.pop("preprocess"))
         for key in ("mean", "std"):
             preprocess[key] = tuple(preprocess[key])
         values["film"] = tuple(values.get("film", ()))
-        return cls(preprocess=Preprocess(**preprocess), **values)
+        config = cls(preprocess=Preprocess(**preprocess), **values)
+        _check_model(config)
+        return config
+
+
+def _check_model(config: ModelConfig) -> None:
+    """Raise ValueError or TypeError when a model cannot be what it says of itself."""
+    seen = config.preprocess
+    texts = (config.name, config.architecture, config.learner, config.head, config.licence)
+    if not all(isinstance(text, str) for text in (*texts, config.origin, *config.film)):
+        raise TypeError("a text is none")
+    if type(seen.image_size) is not int or not 8 <= seen.image_size <= LARGEST_IMAGE:
+        raise ValueError(f"image_size {seen.image_size}")
+    if type(config.num_features) is not int or config.num_features < 1:
+        raise ValueError(f"num_features {config.num_features}")
+    if not 0.1 <= seen.crop_pct <= 1 or seen.interpolation not in ("bicubic", "bilinear"):
+        raise ValueError(f"crop_pct {seen.crop_pct}, interpolation {seen.interpolation}")
+    numbers = (*seen.mean, *seen.std)
+    if len(seen.mean) != 3 or len(seen.std) != 3 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"mean {seen.mean}, std {seen.std}")
+    if min(seen.std) <= 0:
+        raise ValueError(f"std {seen.std}")
+    if config.head not in ("auto", "generated", *HEADS):
+        raise ValueError(f"head {config.head}")
 
 
 @dataclass(frozen=True)

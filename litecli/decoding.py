@@ -9,8 +9,10 @@ import io
 import re
 import stat
 import struct
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,24 @@ from litecli.walk import EMPTY, IRREGULAR, NO_PERMISSION, RAW, VANISHED, VIDEO
 # and for Pillow's own modules only, because swapping filters around a call is unsafe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
+# Limits, so that no file takes 2 GB or 10 seconds, whatever it claims to be.
 MAX_FILE_BYTES = 1 << 30
 MAX_PIXELS_BASELINE_JPEG = 500_000_000  # decoded row by row, already shrunk
 MAX_PIXELS_PROGRESSIVE_JPEG = 200_000_000  # libjpeg holds all its coefficients in memory
-MAX_PIXELS = 178_956_970  # other formats: Pillow's own limit
+MAX_SCANS = 100  # of a JPEG; each goes through all the coefficients, and ten are usual
+MAX_PIXELS = 178_956_970  # most other formats: Pillow's own limit
+MAX_PIXELS_OF = {  # decoders that need 10 to 20 bytes of memory a pixel
+    "WEBP": 80_000_000,
+    "JPEG2000": 80_000_000,
+    "AVIF": 100_000_000,
+    "HEIF": 100_000_000,
+}
+MAX_PIXELS_AT_ONCE = 100_000_000  # of all threads together
 MIN_SIDE = 8  # pixels
 MAX_ASPECT = 20  # a longer strip has no centre square worth looking at
 
 CUT_OFF = "file is cut off"
+DAMAGED = "file is damaged"
 NO_HEIC = "cannot read HEIC: pip install --force-reinstall pillow-heif"
 WEB_PAGE = "not an image (looks like a web page)"
 
@@ -71,6 +83,9 @@ _SIGNS_OF_A_CUT = re.compile(
     r"|parsing failed|decoder object|meta box",
     re.IGNORECASE,
 )
+# A JPEG's markers with a length, inside the picture's data too, where 0 and restarts follow 255.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_FRAMES, _SCAN, _END_OF_IMAGE = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # TIFF tags
 
 
@@ -81,29 +96,36 @@ def read_file(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
             raise PhotoError(IRREGULAR)
         if status.st_size > MAX_FILE_BYTES:
-            raise PhotoError(f"too large ({status.st_size / 1e9:.1f} GB)")
+            raise PhotoError(_too_many_bytes(status.st_size))
         return path.read_bytes()
     except FileNotFoundError:
         raise PhotoError(VANISHED) from None
     except PermissionError:
         raise PhotoError(NO_PERMISSION) from None
-    except OSError as error:
-        raise PhotoError(f"cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise PhotoError(f"cannot be read ({getattr(error, 'strerror', error)})") from error
 
 
-def decode(data: bytes, shortest_side: int = 0) -> tuple[Any, tuple[int, int]]:
-    """Pillow's picture as the file stores it, and its full (width, height).
+@contextmanager
+def decoded(data: bytes, shortest_side: int = 0) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """Pillow's picture as the file stores it, and its full (width, height), to be used in a `with`.
 
     A JPEG is shrunk by 2, 4 or 8 while it is decoded when `shortest_side` > 0; its short side stays
-    at least that many pixels. Raises PhotoError, also where the memory does not suffice.
+    at least that many pixels. Waits while other threads hold many pixels. Raises PhotoError for
+    whatever goes wrong, inside the `with` too, also where the memory does not suffice.
     """
     try:
+        if len(data) > MAX_FILE_BYTES:
+            raise PhotoError(_too_many_bytes(len(data)))
         picture = _reader(data)(io.BytesIO(data))
         size = picture.size
-        _check_header(picture)
+        whole_in_memory = _check_header(picture, data)
         if shortest_side and isinstance(picture, Jpeg):
             picture.draft(None, (shortest_side, shortest_side))
-        picture.load()
+        width, height = size if whole_in_memory else picture.size
+        with _BUDGET.taken(width * height):
+            picture.load()
+            yield picture, size
     except PhotoError:
         raise
     except MemoryError:
@@ -112,8 +134,7 @@ def decode(data: bytes, shortest_side: int = 0) -> tuple[Any, tuple[int, int]]:
         raise PhotoError(NO_HEIC) from None
     except Exception as error:  # Pillow's plug-ins raise nearly anything on odd bytes
         cut_off = isinstance(error, EOFError | struct.error) or _SIGNS_OF_A_CUT.search(str(error))
-        raise PhotoError(CUT_OFF if cut_off else "file is damaged") from error
-    return picture, size
+        raise PhotoError(CUT_OFF if cut_off else DAMAGED) from error
 
 
 def is_sequence(picture: Any) -> bool:
@@ -133,13 +154,21 @@ def _reader(data: bytes) -> Callable[[io.BytesIO], Any]:
     raise PhotoError("not an image")
 
 
-def _check_header(picture: Any) -> None:
-    """Raise PhotoError for a size nobody can use, and for RAW files that pose as TIFF."""
+def _check_header(picture: Any, data: bytes) -> bool:
+    """Whether decoding holds the whole picture in memory, however much of it is wanted.
+
+    Raises PhotoError for a size nobody can use, and for RAW files that pose as TIFF.
+    """
     width, height = picture.size
-    limit = MAX_PIXELS
+    limit, whole = MAX_PIXELS_OF.get(picture.format, MAX_PIXELS), True
     if isinstance(picture, Jpeg):
-        progressive = "progressive" in picture.info
-        limit = MAX_PIXELS_PROGRESSIVE_JPEG if progressive else MAX_PIXELS_BASELINE_JPEG
+        scans, whole = 1, "progressive" in picture.info
+        if whole or width * height > MAX_PIXELS_AT_ONCE:
+            scans, together = _jpeg_scans(data)
+            whole |= not together
+        if scans > MAX_SCANS:
+            raise PhotoError(DAMAGED)
+        limit = MAX_PIXELS_PROGRESSIVE_JPEG if whole else MAX_PIXELS_BASELINE_JPEG
     if width * height > limit:
         shown = f"{width:,}x{height:,}".replace(",", " ")
         raise PhotoError(f"too large ({shown})")
@@ -150,3 +179,49 @@ def _check_header(picture: Any) -> None:
     tags = getattr(picture, "tag_v2", {})
     if _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE, 0) & 1:  # 1: only a preview of the photo
         raise PhotoError(RAW)
+    return whole
+
+
+def _jpeg_scans(data: bytes) -> tuple[int, bool]:
+    """How many scans a JPEG has, and whether the first one has all the colours."""
+    place, scans, colours, together = 2, 0, 0, True
+    while found := _MARKER.search(data, place):
+        kind, place = found[0][1], found.end()
+        if kind == _END_OF_IMAGE or place + 8 > len(data):
+            break
+        if kind in _FRAMES:
+            colours = data[place + 7]
+        elif kind == _SCAN:
+            together = together and (scans > 0 or data[place + 2] >= colours)
+            scans += 1
+        place += int.from_bytes(data[place : place + 2], "big")
+    return scans, together
+
+
+def _too_many_bytes(size: int) -> str:
+    return f"too large ({size / 1e9:.1f} GB)"
+
+
+class _Budget:
+    """So many pixels, which threads take and give back; one that wants more has them all."""
+
+    def __init__(self, pixels: int) -> None:
+        self._all = self._free = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels: int) -> Iterator[None]:
+        """Wait until `pixels` are free, and hold them for the length of the `with`."""
+        pixels = min(pixels, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_BUDGET = _Budget(MAX_PIXELS_AT_ONCE)

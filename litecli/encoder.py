@@ -30,6 +30,7 @@ class Encoder:
         threads: int | None = None,
         graph: str = ENCODER_GRAPH,
     ) -> None:
+        self._folder = model_folder
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions; nothing goes to stderr
         options.intra_op_num_threads = threads or 0
@@ -46,14 +47,23 @@ class Encoder:
                 str(model_folder / graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise LiteError(
-                f"The model in {model_folder} cannot be loaded.",
-                str(error).splitlines()[0],
-                "litecli models list   (and pick another: litecli models use NAME)",
-                code=ExitCode.MISSING,
-            ) from error
+            raise self._unusable("loaded", str(error)) from error
 
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """Features float32 [B, D] of images float32 [B, 3, S, S]."""
-        (features,) = self._session.run(["features"], {"images": images})
-        return np.asarray(features)
+        """Features float32 [B, D] of images float32 [B, 3, S, S]; raises LiteError (MISSING)."""
+        try:
+            (features,) = self._session.run(["features"], {"images": images})
+        except Exception as error:  # as above
+            raise self._unusable("run", str(error)) from error
+        features = np.asarray(features)
+        if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
+            raise self._unusable("used", "Its features are no numbers, or not one row an image.")
+        return features
+
+    def _unusable(self, how: str, why: str) -> LiteError:
+        return LiteError(
+            f"The model in {self._folder} cannot be {how}.",
+            why.partition("\n")[0],
+            "litecli models list   (and pick another: litecli models use NAME)",
+            code=ExitCode.MISSING,
+        )

@@ -11,16 +11,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
+from litecli.colours import shrunk, to_srgb
 from litecli.config import Preprocess
-from litecli.decoding import decode, is_sequence, read_file
-from litecli.errors import PhotoError
+from litecli.decoding import decoded, is_sequence, read_file
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,19 +60,16 @@ def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
     side at least that many pixels. Raises PhotoError.
     """
     data = source if isinstance(source, bytes) else read_file(source)
-    picture, size = decode(data, shortest_side)
-    try:
-        image = _without_alpha(picture)
-        factor = min(image.size) // shortest_side if shortest_side else 1
-        image = image.reduce(factor) if factor > 1 else image
-        image = _to_srgb(image, picture.info.get("icc_profile"))
+    with decoded(data, shortest_side) as (picture, size):
+        factor = min(picture.size) // shortest_side if shortest_side else 1
+        image = shrunk(picture, max(factor, 1))
+        image = to_srgb(image, picture.info.get("icc_profile"))
         orientation = _orientation(picture.info.get("exif") or b"")
         image = image.transpose(_TURNS[orientation]) if orientation > 1 else image
-    except MemoryError:
-        raise PhotoError("too large for this computer's memory") from None
+        several = is_sequence(picture)
     image.info = {}
     notes = ("very small",) if min(size) < SMALL_SIDE else ()
-    notes += ("first frame of several",) if is_sequence(picture) else ()
+    notes += ("first frame of several",) if several else ()
     width, height = size[::-1] if orientation >= 5 else size
     return LoadedPhoto(image, (width, height), notes)
 
@@ -153,42 +149,6 @@ def in_order(
             yield waiting.popleft().result()
     finally:
         executor.shutdown(cancel_futures=True)
-
-
-def _without_alpha(picture: Image.Image) -> Image.Image:
-    """The same picture in mode L, RGB or CMYK, eight bits a channel."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(picture)))
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture if picture.mode in ("L", "RGB", "CMYK") else picture.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Scale deep grey values [H, W] to uint8; Pillow's own conversion clips them to white."""
-    levels = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (65535.0,)
-    values = np.nan_to_num(values.astype(np.float32))
-    peak = float(values.max())
-    white = next((level for level in levels if peak <= level), peak)
-    return (values * (255 / white)).clip(0, 255).round().astype(np.uint8)
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """A new RGB picture; a profile that is broken or made for another mode is ignored."""
-    transform = _srgb_transform(profile, image.mode) if profile else None
-    return transform.apply(image) if transform else image.convert("RGB")
-
-
-@lru_cache(maxsize=8)
-def _srgb_transform(profile: bytes, mode: str):
-    from PIL import ImageCms  # most photos need none
-
-    try:
-        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-        return None
 
 
 def _orientation(exif: bytes) -> int:

@@ -30,6 +30,7 @@ from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.film import film_layers
 from litecli.model import FewShotModel
+from litecli.strangers import STRANGERS, stranger_inputs, stranger_tensor
 
 FILE_NAMES = {"log_scale": "head.log_scale"}  # of tensors that are called otherwise in the file
 AGREEMENT = 1e-3  # largest difference of features, torch against ONNX, per unit of their length
@@ -60,6 +61,8 @@ def write_model(
         for name, value in model.state_dict().items()
         if not name.startswith("network.")
     }
+    if model.set_encoder is None:
+        tensors[STRANGERS] = _strangers(network, config)
     metadata = {MODEL_KEY: json.dumps(config.to_dict(), sort_keys=True)}
     weights = storage.tensor_bytes(tensors, metadata)
     with tempfile.TemporaryDirectory() as name:
@@ -105,6 +108,14 @@ def check_graph(
             code=ExitCode.MACHINE,
         )
     return difference
+
+
+def _strangers(network: nn.Module, config: ModelConfig) -> np.ndarray:
+    """The tensor of strangers.py for this network, one picture at a time."""
+    inputs = torch.from_numpy(stranger_inputs(config.preprocess))
+    with torch.no_grad():
+        features = torch.cat([network.eval()(picture[None]) for picture in inputs])
+    return stranger_tensor(features.numpy())
 
 
 def _other_norms(network: nn.Module) -> dict[str, Tensor]:

@@ -5,11 +5,14 @@ from functools import partial
 
 import numpy as np
 
+from litecli.data_folder import quoted
+from litecli.errors import ExitCode, LiteError
 from litecli.generated_head import generate_weights, linear_scores
 from litecli.heads import HEADS, Head
 from litecli.labelled import HeldOut, class_counts, class_means
 from litecli.model_library import Model
 from litecli.model_tensors import model_tensors
+from litecli.profile import Profile
 
 GENERATED = "generated"
 _PREFIX = "head_generator."  # of the tensors that make CNAPs' classifier
@@ -19,11 +22,38 @@ _PARTS = ("inner_weight", "inner_bias", "outer_weight")
 def head_of(model: Model, name: str) -> Head:
     """The head of a profile or a config: a key of heads.HEADS, or "generated".
 
-    Raises LiteError (MISSING) when the model's file lacks the parts of its own head.
+    Raises LiteError (MISSING) when there is none of that name, or the model lacks its parts.
     """
-    if name != GENERATED:
-        return HEADS[name]
-    return generated_head(model_tensors(model, _PREFIX, _PARTS))
+    if name == GENERATED:
+        return generated_head(model_tensors(model, _PREFIX, _PARTS))
+    if name not in HEADS:
+        raise LiteError(
+            f"This litecli has no head {name}.",
+            fix="pip install --upgrade litecli",
+            code=ExitCode.MISSING,
+        )
+    return HEADS[name]
+
+
+def profile_head(profile: Profile, model: Model) -> Head:
+    """The head of a profile, tried on its first photo.
+
+    Raises LiteError (MISSING) when the head's parameters, features and objects do not fit.
+    """
+    head = head_of(model, profile.head)
+    try:
+        scores = head.score(profile.head_params, profile.embeddings[:1])
+        fits = scores.shape == (1, len(profile.labels)) and bool(np.isfinite(scores).all())
+    except (KeyError, ValueError, IndexError):
+        fits = False
+    if not fits or profile.embeddings.shape[1] != model.config.num_features:
+        raise LiteError(
+            f'Profile "{profile.name}" is damaged.',
+            "Its numbers do not fit together.",
+            f"litecli adapt {quoted(profile.folder)}   (learn it again)",
+            code=ExitCode.MISSING,
+        )
+    return head
 
 
 def generated_head(parameters: Mapping[str, np.ndarray]) -> Head:

@@ -52,7 +52,7 @@ def open_model(folder: Path, name: str | None = None) -> Model:
         data = json.loads(header)
         newer = data.get("schema", 0) > MODEL_SCHEMA
         config = None if newer else ModelConfig.from_dict(data)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LiteError(
             f"The model in {folder} is damaged.",
             f"Its description cannot be read ({error}).",

@@ -16,17 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import confidence, images, selfcheck
+from litecli import confidence, images, selfcheck, sides
 from litecli.config import Preprocess
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Skipped, scan_objects
-from litecli.model_heads import head_of
+from litecli.model_heads import head_of, profile_head
 from litecli.model_library import Model, check_same_model
 from litecli.profile import Profile
+from litecli.strangers import strangers_of
 from litecli.support import Support, read_support, workers
 
 Source = str | Path | tuple[str, bytes]  # a file, or a name and the bytes of a photo
+LEFT_OUT_KEPT = 100  # files that were not used, of which a profile remembers the reason
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Adaptation:
     seconds: dict[str, float]  # read (waiting for photos), encode, head, total
     forecast: tuple[int, int]  # of 10 new photos, so many will be right; see selfcheck.forecast
     false_accepts: dict[str, float]  # share of strangers taken for an object; see selfcheck
+    ignored: int = 0  # files left out without a word; see Scan
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,12 @@ def adapt(
     looks = np.stack([photo.look for photo in support.photos])
     head = head or model.config.head
     chosen = None if head == "auto" else head_of(model, head)
-    check = selfcheck.check_support(features, labels, len(names), looks, chosen)
+    others = strangers_of(model)
+    check = selfcheck.check_support(features, labels, len(names), looks, chosen, others)
     params = check.head.fit(features, labels, len(names), **check.options)
     told = {photo.hash: list(photo.notes) for photo in support.photos if photo.notes}
+    # The last ones: doubles and photos that cannot be read come after files of other kinds.
+    left_out = [[one.path, one.reason] for one in support.skipped[-LEFT_OUT_KEPT:]]
     profile = Profile(
         name=name,
         labels=names,
@@ -118,7 +124,7 @@ def adapt(
         photo_labels=labels,
         embeddings=features,
         looks=looks,
-        check=check.to_dict(names, support.paths) | {"photo_notes": told},
+        check=check.to_dict(names, support.paths) | {"photo_notes": told, "left_out": left_out},
         film=support.film,
         thumbnails={p.hash: p.thumbnail for p in support.photos if p.thumbnail is not None},
     )
@@ -139,6 +145,7 @@ def adapt(
         seconds=support.seconds | {"head": now - began, "total": now - start},
         forecast=check.forecast,
         false_accepts=check.false_accepts,
+        ignored=scan.ignored,
     )
 
 
@@ -172,35 +179,43 @@ def classify(
 def _classify(
     sources: Iterable[Source], profile: Profile, model: Model, threshold: float
 ) -> Iterator[Prediction]:
-    encoder, head = Encoder(model.folder, profile.film), head_of(model, profile.head)
+    encoder, head = Encoder(model.folder, profile.film), profile_head(profile, model)
     strangeness = confidence.fit_novelty(profile.embeddings, profile.photo_labels)
     own = profile.embeddings / np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
-    read = partial(_read_query, preprocess=model.config.preprocess)
-    for name, pixels in images.in_order(read, sources, workers(), 2 * workers()):
-        if isinstance(pixels, PhotoError):
-            yield Prediction(name, None, False, 0.0, {}, None, pixels.reason)
-            continue
+    preprocess = model.config.preprocess
+
+    def look(pixels: np.ndarray) -> tuple[np.ndarray, float]:
         feature = encoder.encode(pixels[None])  # [1, D]
+        return feature, float(confidence.novelty_of(strangeness, feature)[0])
+
+    read = partial(_read_query, preprocess=preprocess)
+    for name, photo in images.in_order(read, sources, workers(), 2 * workers()):
+        if isinstance(photo, PhotoError):
+            yield Prediction(name, None, False, 0.0, {}, None, photo.reason)
+            continue
+        feature, strange = look(photo.centre)
+        if strange > profile.unknown_threshold:
+            ends = [sides.end_input(end, preprocess) for end in photo.ends]
+            feature, strange = sides.look_at_ends((feature, strange), ends, look)
         scores = head.score(profile.head_params, feature)
         shares = confidence.probabilities(scores, profile.temperature)[0]
-        strange = confidence.novelty_of(strangeness, feature)[0]
         best = int(np.argmax(shares))
         yield Prediction(
             path=name,
             label=profile.labels[best],
-            known=bool(strange <= threshold),
+            known=strange <= threshold,
             confidence=float(shares[best]),
             scores=dict(zip(profile.labels, map(float, shares), strict=True)),
             nearest=profile.photo_paths[int(np.argmax(own @ feature[0]))],
-            novelty=float(strange),
+            novelty=strange,
         )
 
 
-def _read_query(source: Source, preprocess: Preprocess) -> tuple[str, np.ndarray | PhotoError]:
-    """Runs in a thread: the photo's name, and the network's input [3, S, S] or why not."""
+def _read_query(source: Source, preprocess: Preprocess) -> tuple[str, sides.Parts | PhotoError]:
+    """Runs in a thread: the photo's name, and what is looked at of it, or why not."""
     name, photo = source if isinstance(source, tuple) else (str(source), Path(source))
     try:
-        return name, images.load_input(photo, preprocess)[0]
+        return name, sides.read_parts(photo, preprocess)
     except PhotoError as error:
         return name, error
 

@@ -16,11 +16,16 @@ from litecli.config import PROFILE_SCHEMA
 HEADER_KEY = "litecli"  # metadata key of the JSON header, in profiles and in models
 _TEXT_FIELDS = ("name", "model_name", "model_folder", "model_fingerprint", "head", "folder")
 _NUMBER_FIELDS = ("temperature", "unknown_threshold")
+LOOK = 256  # numbers of a photo's look
 _LIST_FIELDS = ("labels", "photo_paths", "photo_hashes")
 
 
 class NewerFormatError(ValueError):
     """The profile's format is of a later litecli than this one."""
+
+
+class OlderFormatError(ValueError):
+    """The profile's numbers mean something else in this litecli."""
 
 
 @dataclass(frozen=True)
@@ -67,20 +72,26 @@ def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]
 def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Profile:
     """Read `to_tensors`' form.
 
-    Raises NewerFormatError when a newer litecli wrote it, ValueError when it is no profile or its
+    Raises NewerFormatError or OlderFormatError when another litecli wrote it, ValueError when it
+    is no profile or its
     parts contradict each other.
     """
-    header = json.loads(metadata.get(HEADER_KEY, "null"))
-    if not isinstance(header, dict) or "schema" not in header:
+    try:
+        header = json.loads(metadata.get(HEADER_KEY, "null"))
+    except RecursionError:
+        header = None
+    if not isinstance(header, dict) or type(header.get("schema")) is not int:
         raise ValueError("it has no profile header")
     if header["schema"] > PROFILE_SCHEMA:
         raise NewerFormatError(
             f"Its format is {header['schema']}; this litecli reads up to {PROFILE_SCHEMA}."
         )
+    if header["schema"] < PROFILE_SCHEMA and "check" in header:  # else it is a model's
+        raise OlderFormatError("What is unknown is told in another way since then.")
     try:
         fields: dict[str, Any] = {key: str(header[key]) for key in _TEXT_FIELDS}
         fields |= {key: float(header[key]) for key in _NUMBER_FIELDS}
-        fields |= {key: tuple(header[key]) for key in _LIST_FIELDS}
+        fields |= {key: tuple(map(_text, header[key])) for key in _LIST_FIELDS}
         profile = Profile(
             **fields,
             check=header["check"],
@@ -91,7 +102,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             film=_with_prefix(tensors, "film."),
             thumbnails={k: v.tobytes() for k, v in _with_prefix(tensors, "thumbnail.").items()},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         raise ValueError(f"its part {error} is missing or odd") from error
     _check_consistent(profile)
     return profile
@@ -102,12 +113,45 @@ def _with_prefix(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np
     return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r}, which should be a text,")
+    value.encode("utf-8", "surrogateescape")  # a ValueError if it could never be printed
+    return value
+
+
 def _check_consistent(profile: Profile) -> None:
-    num_photos = len(profile.photo_paths)
-    per_photo = (profile.photo_hashes, profile.photo_labels, profile.embeddings, profile.looks)
-    shapes = [len(values) for values in per_photo]
-    if set(shapes) != {num_photos} or profile.embeddings.ndim != 2:
+    num_photos, looks = len(profile.photo_paths), profile.looks
+    per_photo = (profile.photo_hashes, profile.photo_labels, profile.embeddings, looks)
+    shapes = [
+        values.shape if isinstance(values, np.ndarray) else (len(values),) for values in per_photo
+    ]
+    dims = [len(shape) for shape in shapes]
+    if dims != [1, 1, 2, 2] or {shape[0] for shape in shapes} != {num_photos} or num_photos == 0:
         raise ValueError(f"it lists {num_photos} photos but holds {shapes}")
+    if profile.photo_labels.dtype.kind != "i" or looks.dtype != np.int8 or looks.shape[1] != LOOK:
+        raise ValueError("its labels or looks are of an odd kind")
     used = set(profile.photo_labels.tolist())
-    if used != set(range(len(profile.labels))):
+    if used != set(range(len(profile.labels))) or len(set(profile.labels)) != len(profile.labels):
         raise ValueError("its photos and its objects do not match")
+    numbers = [profile.embeddings, *profile.head_params.values(), *profile.film.values()]
+    if not all(values.dtype.kind == "f" and np.isfinite(values).all() for values in numbers):
+        raise ValueError("some of its numbers are none")
+    if not 0 < profile.temperature < np.inf or np.isnan(profile.unknown_threshold):
+        raise ValueError("its temperature or threshold is no such number")
+    _check_check(profile.check)
+
+
+def _check_check(check: Any) -> None:
+    """Raise ValueError when what the check found has another form than Check.to_dict gives."""
+    try:
+        counts = [int(entry[k]) for entry in check.get("objects", ()) for k in ("correct", "total")]
+        texts = [_text(entry["label"]) for entry in check.get("objects", ())]
+        texts += [_text(t) for pair in check.get("named", {}).items() for t in pair]
+        texts += [_text(t) for notes in check.get("photo_notes", {}).values() for t in notes]
+        texts += [_text(t) for path, why in check.get("left_out", ()) for t in (path, why)]
+        low, high = (int(end) for end in check.get("forecast", (0, 0)))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"its check is odd ({error})") from error
+    if min([low, high, *counts]) < 0:
+        raise ValueError("its check counts less than nothing")

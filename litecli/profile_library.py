@@ -20,7 +20,7 @@ from litecli.data_folder import (
     state,
 )
 from litecli.errors import ExitCode, LiteError
-from litecli.profile import NewerFormatError, Profile, from_tensors, to_tensors
+from litecli.profile import NewerFormatError, OlderFormatError, Profile, from_tensors, to_tensors
 
 _SUFFIX = ".safetensors"
 
@@ -103,6 +103,13 @@ def read_profile(path: Path, name: str) -> Profile:
             f'Profile "{name}" was saved by a newer litecli.',
             str(error),
             "pip install --upgrade litecli",
+            code=ExitCode.MISSING,
+        ) from error
+    except OlderFormatError as error:
+        raise LiteError(
+            f'Profile "{name}" was saved by an older litecli.',
+            str(error),
+            "litecli adapt FOLDER   (learn it again)",
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:

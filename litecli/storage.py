@@ -72,6 +72,8 @@ def write_together(contents: Mapping[Path, bytes], *, what: str = "", fix: str =
     temporary: dict[Path, Path] = {}
     try:
         for path, data in contents.items():
+            if path.exists() and not path.is_file():  # a rename would put an end to a device
+                raise OSError(errno.EEXIST, "it is a folder or a device")
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary[path] = _write_temporary(path, data)
         for path in contents:

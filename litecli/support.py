@@ -154,6 +154,13 @@ class _Network:
         else:
             self._encoder = self._encoder or Encoder(self._model.folder)
             embedding = self._encoder.encode(photo.pixels[None])[0]
+            if len(embedding) != self._model.config.num_features:
+                raise LiteError(
+                    f"The model in {self._model.folder} is damaged.",
+                    f"Its features are {len(embedding)} numbers, not what its config promises.",
+                    "fetch or add it again: litecli models --help",
+                    code=ExitCode.MISSING,
+                )
             self.embedded += 1
         self.seconds += time.perf_counter() - began
         return replace(photo, square=None, pixels=None, embedding=embedding)
@@ -200,6 +207,8 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
     """Hash -> photo of a profile made by the very same model; without it, nothing."""
     if previous is None or previous.model_fingerprint != model.fingerprint:
         return {}
+    if previous.embeddings.shape[1] != model.config.num_features:
+        return {}
     notes = previous.check.get("photo_notes", {})
     photos = {}
     for photo_hash, look, embedding in zip(
@@ -244,15 +253,16 @@ def _without_doubles(
         by_hash[place[2]].append(place)
     kept, skipped, notes = [], [], []
     for same in by_hash.values():
-        (_, first, _), *others = same
         if len({label for label, _, _ in same}) == 1:
-            kept.append(same[0])
-            skipped += [Skipped(path, f"same photo as {first}") for _, path, _ in others]
+            first = min(same, key=lambda place: (len(place[1]), place[1]))  # not "IMG_1 (1).jpg"
+            kept.append(first)
+            copies = [place[1] for place in same if place != first]
+            skipped += [Skipped(path, f"same photo as {first[1]}") for path in copies]
             continue
         paths = [path for _, path, _ in same]
         notes.append(f"{' and '.join(paths)} are the same photo: which is it? Left out.")
         skipped += [Skipped(path, "same photo in two objects") for path in paths]
-    return kept, skipped, tuple(notes)
+    return sorted(kept), skipped, tuple(notes)
 
 
 def _nothing_left(scan: Scan, skipped: list[Skipped]) -> LiteError:

@@ -79,6 +79,8 @@ def _lead(ranks: Ranks, config: TrainConfig, resume: bool, offline: bool) -> Ite
     run = _Run(config, folder, model, data, stages, progress, bf16, expected)
     if saved is None:
         folder.start(config)
+        for warning in data.warnings:
+            folder.log(f"warning: {warning}")
         run.save()  # from here on there is always a state to resume from
     total = sum(stage.num_steps for stage in stages)
     precision = "bf16" if bf16 else "fp32"

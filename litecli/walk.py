@@ -50,7 +50,7 @@ class Walk:
 
     def __init__(self, root: Path) -> None:
         """Raises LiteError: USAGE (no such folder, or a file), INPUT (it cannot be read)."""
-        _check_is_folder(root)
+        check_is_folder(root)
         self.root = root
         self.skipped: list[Skipped] = []
         self.ignored = 0
@@ -144,7 +144,8 @@ def shown(path: Path) -> str:
     return text if path.is_absolute() or text.startswith(".") else f"./{text}"
 
 
-def _check_is_folder(folder: Path) -> None:
+def check_is_folder(folder: Path) -> None:
+    """Raise LiteError: USAGE (no such folder, or a file), INPUT (no permission)."""
     name = shown(folder)
     try:
         is_folder = stat.S_ISDIR(folder.stat().st_mode)

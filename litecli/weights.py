@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import torch
 from huggingface_hub import constants as hub_settings
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
 from litecli import storage
@@ -74,3 +75,21 @@ def hub_answers(timeout: float = 3.0) -> bool:
     except OSError:
         return False
     return True
+
+
+def check_cached(repository: str) -> None:
+    """Raise LiteError (NETWORK) when the hub's cache holds damaged weights of a repository.
+
+    The cache calls each file by its sha256, and nobody looks at that again: half a file, or another
+    one, would be an error of the loader at best, and random weights at worst.
+    """
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, file)
+        blob = Path(found).resolve() if isinstance(found, str) else Path()
+        if len(blob.name) == 64 and storage.files_sha256([blob]) != blob.name:
+            raise LiteError(
+                f"The downloaded weights of {repository} are damaged.",
+                "The file is not the one that its sha256 promises.",
+                f"delete {blob} and try again",
+                code=ExitCode.NETWORK,
+            )

@@ -8,8 +8,11 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,6 +25,7 @@ from litecli.cli import main
 from litecli.config import ModelConfig, Preprocess
 from litecli.model_library import Model, open_model
 
+PROGRAM = "import sys; from litecli.cli import main; sys.exit(main())"
 SIDE = 32  # pixels, the tiny network's input
 FEATURES = 24
 COLOURS = {
@@ -141,6 +145,31 @@ def write_objects(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[..., Path]:
+    """`put("my_objects/keys/a.jpg", data)`: a file and the folders above it."""
+
+    def write(name: str, data: bytes = b"x") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def program() -> Callable[..., subprocess.Popen[str]]:
+    """`program(*arguments, code=..., stdin=...)`: a real `litecli ARGUMENTS`, its pipes open."""
+
+    def start(*arguments: str, code: str = PROGRAM, **options: Any) -> subprocess.Popen[str]:
+        open_pipes = [name for name in ("stdin", "stdout", "stderr") if name not in options]
+        options |= dict.fromkeys(open_pipes, subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-c", code, *arguments], text=True, **options)
+
+    return start
 
 
 @pytest.fixture

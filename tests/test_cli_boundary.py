@@ -142,14 +142,6 @@ def test_usage_errors_with_json(run) -> None:
     assert json.loads(out)["schema"] == "litecli.error/1" and json.loads(out)["code"] == 2
 
 
-def test_a_file_name_with_a_dash_gets_the_double_dash_hint(run, tmp_path: Path) -> None:
-    (tmp_path / "-rf.jpg").write_bytes(b"x")
-    code, _, err = run("classify", "-rf.jpg")
-    assert code == 2
-    assert err.splitlines()[0] == "Error: -rf.jpg was read as an option, not as a file."
-    assert err.splitlines()[-1] == "  Try: litecli classify -- -rf.jpg"
-
-
 def test_version(run) -> None:
     code, out, _ = run("--version")
     assert code == 0 and out.startswith("litecli 0.")

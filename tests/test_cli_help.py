@@ -36,7 +36,7 @@ def test_help_lists_the_commands_in_order(capsys: pytest.CaptureFixture[str]) ->
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     first_words = [line.removeprefix("  ").split("  ")[0] for line in lines]
-    shown = ["Your objects:", *ORDER[:4], "Researchers:", *ORDER[4:8], "Help:", ORDER[8]]
+    shown = ["Your objects:", *ORDER[:5], "Researchers:", *ORDER[5:9], "Help:", ORDER[9]]
     assert [word for word in first_words if word in shown] == shown
     assert sorted(ORDER) == sorted(path[0] for path in ALL if len(path) == 1)
 

@@ -119,17 +119,6 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"
 
 
-def test_fetch_without_a_network_or_a_known_name(run) -> None:
-    code, _, err = run("models", "fetch", "mobilenetv3_small_050", "--offline")
-    assert code == 5 and "--weights FILE" in err
-    code, _, err = run("models", "fetch", "eficientnet_b0")
-    assert code == 2 and "efficientnet_b0" in err
-    code, _, err = run("models", "fetch", "timm/resnet50")
-    assert code == 2 and "hf-hub:timm/resnet50" in err
-    code, _, err = run("models", "fetch", "resnet50.nope")
-    assert code == 2 and "Available" in err
-
-
 def test_doctor_finds_nothing_wrong(run, own_home: Path) -> None:
     code, out, _ = run("doctor")
     assert code == 0 and "All is well." in out and str(own_home) in out

@@ -52,7 +52,7 @@ def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
         ("tasks = 0\n", ["--tasks 0 is out of range: 1 or more"]),
     ],
 )
-def test_bad_files(run, text: str, words: list[str]) -> None:
+def test_row_62_bad_files(run, text: str, words: list[str]) -> None:
     Path("my.toml").write_text(text)
     code, _, err = run("--config", "my.toml")
     assert code == 2 and err.startswith("Error: ")
@@ -89,7 +89,7 @@ def test_no_such_file(run) -> None:
         ("--tasks many", "--tasks"),
     ],
 )
-def test_ranges_are_checked_before_anything_loads(run, monkeypatch, flags, words) -> None:
+def test_row_59_ranges_are_checked_before_anything_loads(run, monkeypatch, flags, words) -> None:
     monkeypatch.delattr(litecli, "training", raising=False)
     monkeypatch.setitem(sys.modules, "litecli.training", None)  # not importable
     code, out, err = run(*flags.split())

@@ -100,6 +100,23 @@ def test_novelty_tells_strangers_from_the_objects():
     assert np.mean(known[:, None] < unknown[None, :]) > 0.95  # AUROC
 
 
+def test_novelty_is_that_of_a_gaussian_process():
+    features, labels, new, _, _ = world([3, 1, 4])
+    known, asked = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (features, new))
+    noise = np.diag(confidence.USUAL_LAMBDA * np.array([3, 1, 4])[labels] * 3 / 8)
+    inverse = np.linalg.inv((known @ known.T + noise).astype(np.float64))
+    near = asked.astype(np.float64) @ known.T
+    means = [known[labels == c].mean(0) for c in range(3)]
+    squares = [np.sum((known[labels == c] - means[c]) ** 2) for c in range(3)]
+    mean = near @ inverse @ np.eye(3)[labels] + sum(squares) / 5 / np.array([3, 1, 4])
+    variance = 1 - np.sum((near @ inverse) * near, axis=1)
+    np.testing.assert_allclose(
+        novelty(new, features, labels),
+        confidence.VARIANCE_WEIGHT * variance - mean.max(1),
+        atol=1e-5,
+    )
+
+
 def test_novelty_of_one_photo_does_not_depend_on_the_batch():
     features, labels, new, _, _ = world([3, 3, 3])
     params = fit_novelty(features, labels)
@@ -126,6 +143,11 @@ def test_one_photo_of_each_object_still_has_a_threshold():
     assert threshold <= confidence.ONE_PHOTO
     assert np.mean(novelty(new, features, labels) <= threshold) > 0.8
     assert unknown_threshold(features[:1], labels[:1]) == confidence.ONE_PHOTO
+    # Objects without anything in common: a poor photo of one is still known, another object is not.
+    features, labels, new, _, strangers = world([1] * 5, noise=2.3)
+    threshold = unknown_threshold(features - 1, labels)
+    assert np.mean(novelty(new - 1, features - 1, labels) <= threshold) > 0.9
+    assert np.mean(novelty(strangers - 1, features - 1, labels) <= threshold) < 0.05
 
 
 def test_a_burst_is_one_view():

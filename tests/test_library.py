@@ -168,6 +168,20 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
     assert listed.current and listed.profile is None and "newer" in str(listed.problem)
 
 
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: int) -> None:
+    path = library.save_profile(make_profile())
+    tensors, metadata = to_tensors(make_profile())
+    header = json.loads(metadata[HEADER_KEY]) | {"schema": schema}
+    storage.write_tensors(path, tensors, {HEADER_KEY: json.dumps(header)})
+    error = refusal(ExitCode.MISSING, library.load_profile)
+    assert error.what == 'Profile "garage" was saved by an older litecli.'
+    assert "litecli adapt FOLDER" in error.fix
+    assert library.check_folder("garage", "/photos/garage") is None
+    library.save_profile(make_profile())
+    assert library.load_profile().labels == make_profile().labels
+
+
 def test_learning_again_mends_a_damaged_profile_and_keeps_the_good_version() -> None:
     library.save_profile(make_profile(seed=1))
     path = library.save_profile(make_profile(seed=2))

@@ -264,7 +264,7 @@ def test_fetch_makes_a_model_that_opens(
     np.testing.assert_allclose(
         Encoder(opened.folder).encode(images), Encoder(small.folder).encode(images), rtol=1e-5
     )
-    assert "not meta-trained" in (opened.folder / "README.md").read_text()
+    assert "weights as they come" in (opened.folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("head", ["cosine", "euclidean", "ridge"])

@@ -291,3 +291,13 @@ def test_the_hash_is_over_all_files_in_order(tmp_path: Path) -> None:
     two.write_bytes(b"b")
     for files, content in (([one, two], long + b"b"), ([two, one], b"b" + long), ([two], b"b")):
         assert storage.files_sha256(files) == hashlib.sha256(content).hexdigest()
+
+
+def test_only_a_file_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.mkfifo(pipe := tmp_path / "pipe")
+    for path in (folder, pipe):
+        with pytest.raises(LiteError, match="it is a folder or a device"):
+            storage.atomic_write(path, b"new")
+    assert folder.is_dir() and pipe.is_fifo() and len(list(tmp_path.iterdir())) == 2

@@ -165,7 +165,10 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
     assert [float(r["val_accuracy"]) for r in rows if r["val_accuracy"]] == [
         e.accuracy for e in checks
     ]
-    assert (out / "log.txt").read_text().count("accuracy") == len(checks)
+    warning, *checked = (out / "log.txt").read_text().splitlines()
+    assert warning == f"warning: {started.warnings[0]}"
+    told = [line.partition(":")[0] for line in checked[: len(checks)]]
+    assert told == [f"{e.stage} {e.step}" for e in checks]
 
     model = open_model(out / "model")
     assert (model.config.architecture, model.config.head) == (NETWORK, "auto")

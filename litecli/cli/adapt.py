@@ -60,7 +60,7 @@ def adapt(
     ] = False,
 ) -> int | None:
     """Learn your objects from a folder of photos."""
-    from litecli import folders, library, personalize
+    from litecli import folders, library, personalize, walk
 
     out = common.out
     check_head(head)
@@ -70,14 +70,21 @@ def adapt(
             fix="--min-accuracy 0.9",
             code=ExitCode.USAGE,
         )
+    if output is not None and output.exists() and not output.is_file():
+        raise LiteError(  # saving puts a new file in its place: a device would be gone
+            f"-o {output} is a folder or a device; give the name of a file.",
+            fix="-o my_objects.safetensors",
+            code=ExitCode.USAGE,
+        )
     on_the_processor(common, "adapt")
     if dry_run:
         show_scan(out, folders.scan_objects(folder, max_photos))
         return None
+    walk.check_is_folder(folder)
     base = library.find_model(model)
     profile_name = library.check_name(name) if name else library.name_for_folder(folder)
     previous = None
-    if folder.is_dir() and output is None:  # a folder that is missing is the scan's to report
+    if output is None:
         previous = library.check_folder(profile_name, folder, replace=replace)
     learned = personalize.adapt(
         folder,
@@ -104,7 +111,7 @@ def adapt(
     if output is None:
         saved = f'Saved profile "{profile_name}" ({size(path.stat().st_size)})'
         out.result(f"{saved} and made it current: {path}")
-        out.say("Next: litecli classify photo.jpg")
+        out.say("Next: litecli classify photo.jpg      Pictures: litecli report")
     else:
         out.result(f"Saved {path} ({size(path.stat().st_size)}).")
         out.say(f"Next: litecli classify -p {path} photo.jpg")
@@ -146,13 +153,15 @@ def show_scan(out: Output, scan: "Scan") -> None:
     out.result(f"Would learn {objects_text} from {counted(photos, 'photo')}; nothing was saved.")
     rows = [(shortened(o.label), str(len(o.photos)), "; ".join(o.notes)) for o in scan.objects]
     out.table(("object", "photos", "notes"), rows, right="photos")
-    show_skipped(out, scan.skipped)
+    show_skipped(out, scan.skipped, scan.ignored)
     for note in scan.notes:
         out.say(f"Note: {note}")
 
 
-def show_skipped(out: Output, skipped: "tuple[Skipped, ...]") -> None:
+def show_skipped(out: Output, skipped: "tuple[Skipped, ...]", ignored: int) -> None:
     """Name the first files that were left out, all of them with --verbose."""
+    if ignored:
+        out.detail(f"Ignored {ignored} more: system files, and the films of Live Photos")
     if not skipped:
         return
     shown = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
@@ -183,7 +192,7 @@ def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> No
         for report in learned.objects
     ]
     out.table(("object", "photos", "check", "notes"), rows, right="photos check")
-    show_skipped(out, learned.skipped)
+    show_skipped(out, learned.skipped, learned.ignored)
     for note in learned.notes:
         out.result(f"Note: {note}")
     out.result(forecast_text(learned))
@@ -194,11 +203,16 @@ def forecast_text(learned: "Adaptation") -> str:
     low, high = learned.forecast
     span = f"{low} to {high}" if low != high else str(low)
     text = f"On new photos of these, expect {span} of 10 right."
-    taken = learned.false_accepts.get("withheld_objects")
-    if taken is not None:
-        share = rough_share(1 - taken)
-        text += f" Of things as unlike them as they are to each other, {share} will be unknown."
-    return text
+    if not check_totals(learned)[1]:
+        text = "There was nothing to check: how well it does shows with a second photo of each."
+    shares = {
+        "other things": learned.false_accepts.get("other_things"),
+        "things as alike as your objects are": learned.false_accepts.get("withheld_objects"),
+    }
+    told = [
+        f"of {name} {rough_share(1 - taken)}" for name, taken in shares.items() if taken is not None
+    ]
+    return f"{text} Called unknown: {', '.join(told)}." if told else text
 
 
 def rough_share(share: float) -> str:

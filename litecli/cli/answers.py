@@ -28,6 +28,12 @@ def ranked(answer: "Prediction") -> list[tuple[str, float]]:
     return sorted(answer.scores.items(), key=lambda item: -item[1])
 
 
+def sureness(answer: "Prediction") -> str:
+    """How sure a known answer is, in words."""
+    words = ((SURE, "sure"), (PROBABLY, "probably"))
+    return next((word for least, word in words if answer.confidence >= least), "not sure")
+
+
 def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
     """path, label, confidence; with --top N more pairs, with --explain the nearest own photo."""
     fields = [answer.path]
@@ -69,10 +75,9 @@ def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterato
         return
     best = ranked(answer)
     if answer.known:
-        words = ((SURE, "sure"), (PROBABLY, "probably"))
-        word = next((w for least, w in words if answer.confidence >= least), "not sure")
         label = shortened(answer.label or "")
-        yield f"{start}{out.styled(label, 'bold')}   {word} ({percent(answer.confidence)})"
+        said = f"{sureness(answer)} ({percent(answer.confidence)})"
+        yield f"{start}{out.styled(label, 'bold')}   {said}"
         for other, share in best[1 : style.top]:
             yield f"  or {shortened(other)} ({percent(share)})"
     else:

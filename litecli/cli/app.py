@@ -9,13 +9,24 @@ from typing import Annotated
 import typer
 
 from litecli import __version__
-from litecli.cli import adapt, audit, classify, demo, doctor, evaluate, meta_train, models, profiles
+from litecli.cli import (
+    adapt,
+    audit,
+    classify,
+    demo,
+    doctor,
+    evaluate,
+    meta_train,
+    models,
+    profiles,
+    report,
+)
 from litecli.cli.help import PlainGroup, examples_text
 from litecli.cli.options import HELP, RESEARCHERS, YOUR_OBJECTS
 from litecli.cli.output import Output
 
 ORDER = (
-    *("adapt", "classify", "profiles", "demo"),
+    *("adapt", "classify", "report", "profiles", "demo"),
     *("meta-train", "evaluate", "audit", "models"),
     "doctor",
 )
@@ -53,6 +64,7 @@ def top(
 
 adapt.add_to(app, YOUR_OBJECTS)
 classify.add_to(app, YOUR_OBJECTS)
+report.add_to(app, YOUR_OBJECTS)
 profiles.add_to(app, YOUR_OBJECTS)
 demo.add_to(app, YOUR_OBJECTS)
 meta_train.add_to(app, RESEARCHERS)

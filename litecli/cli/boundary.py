@@ -17,7 +17,7 @@ from pathlib import Path
 import typer
 
 from litecli.cli.app import app
-from litecli.cli.output import Output
+from litecli.cli.output import Output, shortened
 from litecli.errors import ExitCode, LiteError
 
 # Typer's usage errors: Click's own classes, or Typer's copy of them in later releases.
@@ -86,7 +86,7 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> LiteError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "litecli"
     for argument in arguments:
-        if argument.startswith("-") and len(argument) > 1 and Path(argument).is_file():
+        if argument.startswith("-") and len(argument) > 1 and _is_file(argument):
             return LiteError(
                 f"{argument} was read as an option, not as a file.",
                 "A name that begins with a dash needs -- before it.",
@@ -95,6 +95,13 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> LiteError:
             )
     what = message if message.endswith((".", "?")) else message + "."
     return LiteError(what, fix=f"{path} --help", code=ExitCode.USAGE)
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except OSError:  # longer than a name can be
+        return False
 
 
 def unforeseen(error: Exception) -> LiteError:
@@ -112,6 +119,10 @@ def unforeseen(error: Exception) -> LiteError:
             "The machine did not let litecli read or write there.",
             "litecli doctor",
             code=ExitCode.MACHINE,
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return LiteError(
+            f"{error.strerror}: {shortened(str(error.filename), 60)}.", code=ExitCode.USAGE
         )
     text = " ".join(str(error).split())
     return LiteError(

@@ -5,6 +5,7 @@ give everything. Answers appear as they are found, in input order.
 """
 
 import csv
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from litecli.cli.answer_page import AnswerPage
 from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, counted, shortened
-from litecli.cli.photo_arguments import expand
+from litecli.cli.photo_arguments import expand, show_skipped
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ EXAMPLES = (
     "litecli classify photo.jpg",
     "litecli classify lunch.jpg --top 2",
     "litecli classify inbox/ --csv out.csv",
-    "litecli classify inbox/ --recursive --json",
+    "litecli classify inbox/ --recursive --report answers.html",
 )
 
 
@@ -59,6 +61,9 @@ def classify(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the answers to this CSV file.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write a page with the photos and answers.")
+    ] = None,
     stdin_paths: Annotated[
         bool, typer.Option("--stdin-paths", help="Read paths from stdin, one a line.")
     ] = False,
@@ -82,7 +87,8 @@ def classify(
         )
     arguments = list(photos or [])
     if stdin_paths:
-        arguments += [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+        lines = sys.stdin.buffer.read().splitlines()
+        arguments += [os.fsdecode(line) for line in lines if line.strip()]
     if not arguments:
         raise LiteError(
             "Which photos?" if not stdin_paths else "No paths came on stdin.",
@@ -91,7 +97,9 @@ def classify(
         )
     image = image_from_stdin() if arguments == [STDIN] else None
     learned = library.load_profile(profile)
-    chosen = [] if image is not None else expand(arguments, recursive)
+    page = AnswerPage(report, learned, image) if report is not None else None
+    chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
+    show_skipped(out, skipped)
     answers = personalize.classify(
         [p.path for p in chosen] if image is None else [(STDIN, image)],
         learned,
@@ -105,7 +113,7 @@ def classify(
         if csv_file is not None:
             table = csv.writer(files.enter_context(open_csv(csv_file)))
         named = [p.named for p in chosen] or [True]
-        return show_all(out, answers, named, style, table, csv_file, fail_on_unknown)
+        return show_all(out, answers, named, style, table, csv_file, page, fail_on_unknown)
 
 
 def image_from_stdin() -> bytes:
@@ -117,7 +125,9 @@ def image_from_stdin() -> bytes:
             "litecli classify - < photo.jpg",
             code=ExitCode.USAGE,
         )
-    data = sys.stdin.buffer.read()
+    from litecli.decoding import MAX_FILE_BYTES
+
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)  # one more than can be used: it says so
     if not data:
         raise LiteError(
             "There is no image on stdin.", fix="litecli classify - < photo.jpg", code=ExitCode.INPUT
@@ -146,6 +156,7 @@ def show_all(
     style: Style,
     table: Any,
     csv_file: Path | None,
+    page: AnswerPage | None,
     fail_on_unknown: bool,
 ) -> int | None:
     """Show the answers one by one; LiteError (INPUT) when named files could not be used."""
@@ -158,6 +169,8 @@ def show_all(
             failed.append(answer)
         if out.json:
             out.record(answer_json(answer))
+        if page is not None:
+            page.add(answer)
         if table is not None:
             table.writerow(csv_row(answer))
         elif not out.json:
@@ -169,6 +182,9 @@ def show_all(
             progress(number, len(named))
     if csv_file is not None:
         out.say(f"Wrote {counted(len(named), 'answer')} to {csv_file}")
+    if page is not None:
+        page.save()
+        out.say(f"Wrote {counted(len(named), 'answer')} to {page.path}; open it in a browser.")
     if failed:
         return report_failed(out, failed, len(named))
     return ExitCode.UNKNOWN if unknown and fail_on_unknown else None
@@ -182,5 +198,6 @@ def report_failed(out: Output, failed: "list[Prediction]", total: int) -> int:
     more = f" and {len(failed) - NAMED_IN_ERRORS} more" if len(failed) > NAMED_IN_ERRORS else ""
     what = f"{len(failed)} of {total} photos could not be used: {listed}{more}."
     if total == 1:
-        what = f"{listed.replace(' (', ': ', 1).removesuffix(')')}."
+        what = f"{shortened(failed[0].path, 80)}: {failed[0].error}".rstrip(".")
+        what += "" if what.endswith("?") else "."
     raise LiteError(what, code=ExitCode.INPUT)

@@ -142,9 +142,9 @@ def _data_folder(problems: list[str]) -> dict[str, str]:
 
 
 def _nearest_existing(path: Path) -> Path:
-    """The folder itself, or the nearest one above it that exists."""
+    """The folder itself, or what exists nearest above it; a file in its place is no folder."""
     path = path.absolute()
-    return next(p for p in (path, *path.parents) if p.is_dir())
+    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def _models(problems: list[str]) -> dict[str, str]:

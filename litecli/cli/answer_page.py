@@ -1,0 +1,72 @@
+"""The page of `litecli classify --report`: every answered photo beside the person's nearest own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from litecli.cli.answers import ranked, sureness
+from litecli.cli.output import percent
+from litecli.cli.report import check_page, save_page
+from litecli.errors import PhotoError
+
+if TYPE_CHECKING:
+    from litecli.personalize import Prediction
+    from litecli.profile import Profile
+    from litecli.report_page import Answered
+
+WORTH_NAMING = 0.05  # probability from which another object is named beside a known one
+MOST_OTHERS = 2
+PICTURE_SIDE = 160  # pixels, as of the profile's thumbnails
+
+
+class AnswerPage:
+    """Collects answers and their pictures, and writes them as one page."""
+
+    def __init__(self, path: Path, profile: "Profile", image: bytes | None) -> None:
+        """`image` is the photo that came on stdin; raises LiteError as `check_page` does."""
+        check_page(path, profile.folder, "--report")
+        self.path = path
+        self.profile = profile
+        self.image = image
+        self.answers: list[Answered] = []
+        hashes = zip(profile.photo_paths, profile.photo_hashes, strict=True)
+        self.own = {own: profile.thumbnails.get(photo_hash) for own, photo_hash in hashes}
+
+    def add(self, answer: "Prediction") -> None:
+        """Keep an answer, with a small picture of its photo."""
+        from litecli.report_page import Answered
+
+        best = ranked(answer)
+        others = [f"{label} ({percent(share)})" for label, share in best if share >= WORTH_NAMING]
+        self.answers.append(
+            Answered(
+                path="photo from stdin" if self.image is not None else answer.path,
+                label=answer.label if answer.known else None,
+                says=f"{sureness(answer)} ({percent(answer.confidence)})" if answer.known else "",
+                share=answer.confidence,
+                others=tuple(others[1 : 1 + MOST_OTHERS] if answer.known else others[:1]),
+                jpeg=None if answer.error is not None else self._picture(answer.path),
+                nearest=answer.nearest,
+                nearest_jpeg=self.own.get(answer.nearest or ""),
+                error=answer.error,
+            )
+        )
+
+    def save(self) -> None:
+        """Write the page, all of it or nothing; raises LiteError (MACHINE)."""
+        from litecli.report_page import answers_page
+
+        has_own = any(self.own.values())
+        page = answers_page(self.answers, self.profile.name, len(self.profile.labels), has_own)
+        save_page(self.path, page)
+
+    def _picture(self, path: str) -> bytes | None:
+        """The photo's thumbnail; None when the file has gone since it was answered."""
+        from litecli import images
+
+        try:
+            photo = images.open_photo(
+                Path(path) if self.image is None else self.image, shortest_side=PICTURE_SIDE
+            )
+        except PhotoError:
+            return None
+        return images.thumbnail_jpeg(photo.image, PICTURE_SIDE)

@@ -1,0 +1,145 @@
+"""`litecli report [PROFILE]`: what a profile knows and lacks, as one HTML file with pictures."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from litecli.cli.options import Common, command
+from litecli.cli.output import counted, size
+from litecli.errors import ExitCode, LiteError
+
+if TYPE_CHECKING:
+    from litecli.report import Report
+
+EXAMPLES = (
+    "litecli report",
+    "litecli report garage -o garage.html",
+    "litecli report for_a_friend.safetensors",
+    "litecli report --json",
+)
+
+
+def add_to(app: typer.Typer, panel: str) -> None:
+    """Give `app` this command."""
+    command(app, "report", panel=panel, examples=EXAMPLES)(report)
+
+
+def report(
+    common: Common,
+    profile: Annotated[
+        str | None, typer.Argument(help="A profile's name or file; else the current one.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The page to write.", show_default=True)
+    ] = Path("report.html"),
+) -> None:
+    """Show what is learned, mixed up and missing, with pictures."""
+    from litecli import library
+    from litecli.report import report as facts_of
+    from litecli.report_page import profile_page
+
+    out = common.out
+    learned = library.load_profile(profile)
+    check_page(output, learned.folder, "-o")
+    facts = facts_of(learned)
+    page = profile_page(facts)
+    save_page(output, page)
+    if out.json:
+        out.record(report_json(facts, output))
+        return
+    objects = counted(len(facts.objects), "object")
+    photos = sum(len(f.pictures) for concern in facts.concerns for f in concern.findings)
+    to_see = f", {counted(photos, 'photo')} to look at" if photos else ""
+    out.result(f"{facts.name}: {objects}{to_see}.")
+    out.result(f"Wrote {output} ({size(len(page))})")
+    if not facts.has_pictures:
+        out.say("It has no pictures: the profile was made with --no-thumbnails.")
+    out.say("Open it in a browser.")
+
+
+def check_page(path: Path, folder: str, flag: str) -> None:
+    """Raise LiteError (USAGE) where a page must not be written: before the work, not after it.
+
+    Not into the profile's folder of photos, and not over a file that is no page of litecli.
+    """
+    from litecli.report_page import MARK_WITHIN, is_ours
+
+    if path.is_dir():
+        raise LiteError(
+            f"{path} is a folder.",
+            "The page is a file.",
+            f"{flag} {shlex.quote(str(path / 'report.html'))}",
+            code=ExitCode.USAGE,
+        )
+    if path.resolve().is_relative_to(folder):
+        raise LiteError(
+            f"{path} would lie among your photos.",
+            f"litecli never writes to {folder}",
+            f"{flag} {shlex.quote(str(Path(folder).parent / path.name))}",
+            code=ExitCode.USAGE,
+        )
+    if path.exists() and not (path.is_file() and is_ours(start_of(path, MARK_WITHIN))):
+        raise LiteError(
+            f"{path} exists, and litecli did not write it.",
+            "It was left as it is.",
+            f"{flag} {shlex.quote(str(path.with_name(f'{path.stem}_litecli.html')))}",
+            code=ExitCode.USAGE,
+        )
+
+
+def start_of(path: Path, length: int) -> bytes:
+    """The first bytes of a file; none when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(length)
+    except OSError:
+        return b""
+
+
+def save_page(path: Path, page: bytes) -> None:
+    """Write the page, all of it or nothing; raises LiteError (MACHINE)."""
+    from litecli import storage
+
+    storage.atomic_write(path, page, what=str(path), fix="choose a folder you can write to")
+
+
+def report_json(facts: "Report", path: Path) -> dict[str, Any]:
+    """The `litecli.report/1` object."""
+    return {
+        "schema": "litecli.report/1",
+        "profile": facts.name,
+        "path": str(path),
+        "model": facts.model,
+        "photos": facts.num_photos,
+        "pictures": facts.has_pictures,
+        "objects": [
+            {
+                "label": one.label,
+                "photos": one.photos,
+                "views": one.views,
+                "check_correct": one.correct if one.checked else None,
+                "check_total": one.checked,
+            }
+            for one in facts.objects
+        ],
+        "mix_ups": [
+            {"label": one.label, "taken_for": one.other, "photos": one.photos}
+            for one in facts.mix_ups
+        ],
+        "look_at": [
+            {
+                "kind": concern.kind,
+                "paths": [picture.path for picture in finding.pictures],
+                "like": finding.like.path if finding.like else None,
+            }
+            for concern in facts.concerns
+            for finding in concern.findings
+        ],
+        "left_out": [{"path": path, "reason": reason} for path, reason in facts.left_out],
+        "next": [
+            {"labels": list(one.labels), "do": one.do, "why": one.why} for one in facts.advice
+        ],
+        "forecast": list(facts.forecast) if facts.forecast else None,
+    }

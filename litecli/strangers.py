@@ -1,0 +1,40 @@
+"""What a network makes of things that are nobody's objects: features that come with the model.
+
+With them `adapt` foretells how often such a thing will be taken for an object. They are of drawn
+scenes, which every network can be shown and no photo has to be shipped for. Measured, they are
+taken for an object about as often as photos of other collections are (tests/benchmarks/unknowns.py
+prints both).
+"""
+
+import numpy as np
+
+from litecli import images
+from litecli.config import Preprocess
+from litecli.labelled import normalise
+from litecli.model_library import Model
+from litecli.model_tensors import model_tensors
+
+STRANGERS = "strangers"  # name of the tensor in a model's file, float16 [NUM_STRANGERS, D]
+NUM_STRANGERS = 64
+SEED = 1  # of the drawings
+
+
+def stranger_inputs(preprocess: Preprocess) -> np.ndarray:
+    """Network inputs float32 [NUM_STRANGERS, 3, S, S]: one view of each of so many inventions."""
+    from litecli.drawn import class_view  # adapt and classify never draw, and start without it
+
+    views = (class_view(n, 0, SEED, preprocess.image_size) for n in range(NUM_STRANGERS))
+    return np.stack([images.to_input(view, preprocess) for view in views])
+
+
+def stranger_tensor(features: np.ndarray) -> np.ndarray:
+    """Features [NUM_STRANGERS, D] as a model's file keeps them: unit length, float16."""
+    return normalise(features.astype(np.float64)).astype(np.float16)
+
+
+def strangers_of(model: Model) -> np.ndarray | None:
+    """The strangers' features [NUM_STRANGERS, D] of a model, None where its file has none.
+
+    A model with FiLM has none: its network, and so its features, change with the photos.
+    """
+    return model_tensors(model, "", (), optional=(STRANGERS,)).get(STRANGERS)

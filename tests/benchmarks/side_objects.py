@@ -1,0 +1,328 @@
+"""Objects small or at the side of a wide photo: what each way of looking makes of them.
+
+    python tests/benchmarks/side_objects.py MODEL COLLECTION... --backgrounds FOLDER...
+        [--ordinary COLLECTION...] [--photos 200] [--tasks 150] [--shots 5]
+
+MODEL is a model's name or folder, a COLLECTION a folder of class folders. Objects of each
+COLLECTION are put onto photos of the background folders (composites.py). Every task learns a few
+photos of five objects, as they are, and is asked about such pictures of other photos of them.
+
+Printed for each rule: right / right and called known, in percent, and false accepts: pictures of
+the collection's other objects that are called known. Then the same for the wide photos of each
+COLLECTION and --ordinary as they are, beside the false accepts that `adapt` foretells. Last the
+cost.
+"""
+
+import argparse
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from composites import PLACES, pictures
+from PIL import Image
+
+from litecli import confidence, images, selfcheck, sides
+from litecli.config import Preprocess
+from litecli.datasets import read_dataset
+from litecli.encoder import Encoder
+from litecli.errors import PhotoError
+from litecli.heads import HEADS, choose_head
+from litecli.model_library import Model, find_model
+
+WAY, STRANGERS, SEED = 5, 60, 5
+# The looks at a photo, each one network input.
+CENTRE, WHOLE, BOXED = 0, 1, 2
+WIDE_ENDS, ENDS = [3, 4], [5, 6]  # as large as the centre square, and litecli's closer ones
+
+Rule = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, float]]
+# of (scores [L, C], novelty [L] of all looks, threshold) -> the scores that name, the novelty
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures of a collection: seen [M, L, D] by L looks, made of photo `source` [M]."""
+
+    seen: np.ndarray
+    source: np.ndarray
+    place: np.ndarray  # [M], index into PLACES
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Features [N, D] and objects [N] of a collection's photos, and pictures made of some."""
+
+    name: str
+    features: np.ndarray
+    objects: np.ndarray
+    wide: Pictures  # its own wide photos
+    made: Pictures | None
+
+
+def looks(photo: images.LoadedPhoto, preprocess: Preprocess) -> list[np.ndarray]:
+    """All looks at a wide photo, as network inputs."""
+    image, side = photo.image, preprocess.image_size
+    short, long = min(image.size), max(image.size)
+    boxed = Image.new("RGB", (long, long), (128, 128, 128))
+    boxed.paste(image, ((long - image.width) // 2, (long - image.height) // 2))
+    squares = [image.resize((side, side), Image.Resampling.BICUBIC), boxed]
+    margin = round(short * (1 - preprocess.crop_pct) / 2)
+    shift = (long - short) // 2
+    for step in (margin - shift, shift - margin):
+        x, y = (step, 0) if image.width > image.height else (0, step)
+        left, top = (image.width - short) // 2 + x, (image.height - short) // 2 + y
+        squares.append(image.crop((left, top, left + short, top + short)))
+    whole = replace(preprocess, crop_pct=1.0)
+    prepared = [images.to_square(image, preprocess)]
+    prepared += [images.to_square(square, whole) for square in squares[:2]]
+    prepared += [images.to_square(square, preprocess) for square in squares[2:]]
+    inputs = [images.to_input(pixels, preprocess) for pixels in prepared]
+    return inputs + [sides.end_input(end, preprocess) for end in sides.ends_of(image)]
+
+
+def read_collection(folder: Path, model: Model, grounds: list[Path], count: int) -> Collection:
+    """Encode a collection, and `count` of its photos on other photos (none without grounds)."""
+    encoder, preprocess = Encoder(model.folder), model.config.preprocess
+    dataset = read_dataset([folder])
+    pools = dataset.sources[0].support
+    objects = np.zeros(len(dataset.paths), np.int64)
+    for label, pool in enumerate(pools):
+        objects[list(pool)] = label
+    rng = np.random.default_rng(SEED)
+    each = -(-count // len(pools))
+    chosen = {n for pool in pools for n in rng.permutation(pool)[:each].tolist()}
+
+    def see(inputs: list[np.ndarray]) -> np.ndarray:
+        return np.stack([encoder.encode(pixels[None])[0] for pixels in inputs])
+
+    features, wide, made = np.zeros((len(objects), model.config.num_features)), [], []
+    for number, path in enumerate(dataset.paths):
+        try:
+            photo = images.open_photo(path, 2 * preprocess.resize_side)
+        except PhotoError:
+            objects[number] = -1
+            continue
+        if max(photo.size) >= sides.WIDE * min(photo.size):
+            wide.append((see(looks(photo, preprocess)), number, 0))
+            features[number] = wide[-1][0][CENTRE]
+        else:
+            centre = images.to_square(photo.image, preprocess)
+            features[number] = see([images.to_input(centre, preprocess)])[0]
+        if grounds and number in chosen:
+            for place, picture in pictures(photo.image, grounds, rng):
+                loaded = images.LoadedPhoto(picture, picture.size, ())
+                made.append((see(looks(loaded, preprocess)), number, place))
+    empty = np.zeros((0, 7, features.shape[1]))
+    parts = [
+        Pictures(np.array([r[0] for r in rows]) if rows else empty, *columns(rows))
+        for rows in (wide, made)
+    ]
+    return Collection(folder.name, features, objects, parts[0], parts[1] if made else None)
+
+
+def columns(rows: list[tuple[np.ndarray, int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers behind the features of each row."""
+    return np.array([r[1] for r in rows], int), np.array([r[2] for r in rows], int)
+
+
+def one(look: int) -> Rule:
+    return lambda scores, novelty, threshold: (scores[look], float(novelty[look]))
+
+
+def mean_of(which: list[int]) -> Rule:
+    return lambda scores, novelty, threshold: (
+        scores[which].mean(axis=0),
+        float(novelty[which].mean()),
+    )
+
+
+def most_probable(which: list[int]) -> Rule:
+    def rule(scores: np.ndarray, novelty: np.ndarray, threshold: float):
+        shares = confidence.probabilities(scores[which], 1.0).max(axis=1)
+        best = which[int(shares.argmax())]
+        return scores[best], float(novelty[best])
+
+    return rule
+
+
+def least_novel(which: list[int]) -> Rule:
+    def rule(scores: np.ndarray, novelty: np.ndarray, threshold: float):
+        best = which[int(novelty[which].argmin())]
+        return scores[best], float(novelty[best])
+
+    return rule
+
+
+def litecli(scores: np.ndarray, novelty: np.ndarray, threshold: float) -> tuple[np.ndarray, float]:
+    """What `classify` does."""
+    centre = (scores[CENTRE], float(novelty[CENTRE]))
+    if centre[1] <= threshold:
+        return centre
+    ends = [np.array(look) for look in ENDS]
+    return sides.look_at_ends(centre, ends, lambda n: (scores[int(n)], float(novelty[int(n)])))
+
+
+THREE = [CENTRE, *WIDE_ENDS]
+RULES: dict[str, Rule] = {
+    "centre square": one(CENTRE),
+    "squeezed": one(WHOLE),
+    "letterboxed": one(BOXED),
+    "3 squares, mean": mean_of(THREE),
+    "3 squares, probable": most_probable(THREE),
+    "3 squares, least novel": least_novel(THREE),
+    "close ends, least novel": least_novel([CENTRE, *ENDS]),
+    "litecli": litecli,
+}
+
+
+@dataclass
+class Counts:
+    """Answers to one kind of question under one rule."""
+
+    right: int = 0
+    known: int = 0  # right, and called known
+    asked: int = 0
+    accepted: int = 0
+    strangers: int = 0
+
+    def add(self, label: int, named: int, known: bool) -> None:
+        """Count the answer to a picture of object `label`; -1 = of a stranger."""
+        if label < 0:
+            self.strangers += 1
+            self.accepted += known
+        else:
+            self.asked += 1
+            self.right += named == label
+            self.known += known and named == label
+
+    def __str__(self) -> str:
+        if not self.asked:
+            return f"{'-':>8}"
+        return f"{100 * self.right / self.asked:4.0f}/{100 * self.known / self.asked:3.0f}"
+
+
+def measure(
+    collection: Collection, model: Model, tasks: int, shots: int
+) -> tuple[dict[tuple[str, str], Counts], float]:
+    """(rule, kind of picture) -> counts; and the mean of the false accepts that adapt foretells."""
+    rng = np.random.default_rng(SEED)
+    counts: dict[tuple[str, str], Counts] = {}
+    foretold = []
+    objects = collection.objects
+    able = [c for c in range(objects.max() + 1) if np.sum(objects == c) > shots]
+    for _ in range(tasks):
+        classes = rng.choice(able, min(WAY, len(able) - 1), replace=False)
+        support = [rng.choice(np.flatnonzero(objects == c), shots, replace=False) for c in classes]
+        support = np.concatenate(support)
+        labels = np.repeat(np.arange(len(classes)), shots)
+        known = collection.features[support].astype(np.float32)
+        name = model.config.head
+        head = HEADS[choose_head(known, labels, len(classes)) if name == "auto" else name]
+        options = head.options(known, labels, len(classes))
+        params = head.fit(known, labels, len(classes), **options)
+        held_out = head.leave_one_out(known, labels, len(classes), **options)
+        temperature = confidence.fit_temperature(held_out, labels)
+        strangeness = confidence.fit_novelty(known, labels)
+        threshold = confidence.unknown_threshold(known, labels)
+        foretold.append(selfcheck.false_accepts(known, labels, threshold)["withheld_objects"])
+        for pictures_of, wide in ((collection.wide, True), (collection.made, False)):
+            if pictures_of is None or not len(pictures_of.source):
+                continue
+            asked, truth = questions(pictures_of, objects, support, classes, rng)
+            seen = pictures_of.seen[asked].astype(np.float32)
+            flat = seen.reshape(-1, seen.shape[-1])
+            scores = (head.score(params, flat) / temperature).reshape(*seen.shape[:2], -1)
+            novelty = confidence.novelty_of(strangeness, flat).reshape(seen.shape[:2])
+            for n, (label, place) in enumerate(
+                zip(truth, pictures_of.place[asked].tolist(), strict=True)
+            ):
+                kind = "wide photos" if wide else " ".join(map(str, PLACES[place]))
+                for rule, look in RULES.items():
+                    named, level = look(scores[n], novelty[n], threshold)
+                    count = counts.setdefault((rule, kind), Counts())
+                    count.add(int(label), int(named.argmax()), level <= threshold)
+    return counts, float(np.mean(foretold))
+
+
+def questions(
+    asked: Pictures,
+    objects: np.ndarray,
+    support: np.ndarray,
+    classes: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of pictures of the task's objects and of some strangers, and their labels or -1."""
+    position = np.full(objects.max() + 2, -1)
+    position[classes] = np.arange(len(classes))
+    truth = position[objects[asked.source]]
+    own = np.flatnonzero((truth >= 0) & ~np.isin(asked.source, support))
+    strange = rng.permutation(np.flatnonzero(truth < 0))[:STRANGERS]
+    numbers = np.concatenate([own, strange])
+    return numbers, truth[numbers]
+
+
+def show(collection: Collection, model: Model, tasks: int, shots: int) -> None:
+    """Print a collection's table."""
+    counts, foretold = measure(collection, model, tasks, shots)
+    kinds = [" ".join(map(str, place)) for place in PLACES] if collection.made else []
+    kinds += ["wide photos"] if len(collection.wide.source) else []
+    print(f"\n{collection.name}, {model.name}, {shots} photos of each object, {tasks} tasks")
+    heads = "".join(f"{kind:>12}" for kind in kinds)
+    print(f"{'':24}{heads}  false accepts (foretold {100 * foretold:.0f})")
+    for rule in RULES:
+        cells = "".join(f"{counts[rule, kind]!s:>12}" for kind in kinds)
+        rates = []
+        for group in (kinds[:6], kinds[6:]) if collection.made else (kinds,):
+            found = [counts[rule, kind] for kind in group]
+            strangers = sum(count.strangers for count in found)
+            if strangers:
+                rates.append(100 * sum(count.accepted for count in found) / strangers)
+        print(f"{rule:24}{cells}  {'  '.join(f'{rate:5.1f}' for rate in rates)}", flush=True)
+
+
+def show_cost(model: Model, repeats: int = 15) -> None:
+    """Print the milliseconds of a 12-megapixel photo with a known centre, and with an unknown."""
+    rng = np.random.default_rng(SEED)
+    coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+    encoder, preprocess = Encoder(model.folder, threads=1), model.config.preprocess
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        parts = sides.read_parts(buffer.getvalue(), preprocess)
+        encoder.encode(parts.centre[None])
+        middle = time.perf_counter()
+        for end in parts.ends:
+            encoder.encode(sides.end_input(end, preprocess)[None])
+        times.append((middle - began, time.perf_counter() - began))
+    centre, both = np.median(times, axis=0) * 1000
+    print(f"\n12-megapixel JPEG, one thread, median of {repeats}:")
+    print(f"centre known {centre:.0f} ms, ends looked at too {both:.0f} ms: {both / centre:.2f} x")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Objects at the side of wide photos.")
+    parser.add_argument("model")
+    parser.add_argument("collections", type=Path, nargs="*")
+    parser.add_argument("--backgrounds", type=Path, nargs="+", default=[])
+    parser.add_argument("--ordinary", type=Path, nargs="+", default=[])
+    parser.add_argument("--photos", type=int, default=200, help="put on backgrounds, a collection")
+    parser.add_argument("--tasks", type=int, default=150)
+    parser.add_argument("--shots", type=int, default=5)
+    arguments = parser.parse_args()
+    model = find_model(arguments.model)
+    grounds = list(read_dataset(arguments.backgrounds).paths) if arguments.backgrounds else []
+    for folder in arguments.collections:
+        collection = read_collection(folder, model, grounds, arguments.photos)
+        show(collection, model, arguments.tasks, arguments.shots)
+    for folder in arguments.ordinary:
+        collection = read_collection(folder, model, [], 0)
+        show(collection, model, arguments.tasks, arguments.shots)
+    show_cost(model)
+
+
+if __name__ == "__main__":
+    main()
