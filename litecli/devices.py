@@ -38,7 +38,7 @@ def depthwise_in_fp32(network: nn.Module) -> None:
     """Let the depthwise convolutions of `network` leave bf16 autocast on a CPU (weights unchanged).
 
     oneDNN has no bf16 kernels for most of their gradients, and its fall-back makes a training step
-    of a mobile network about twice as long (tests/benchmarks/depthwise.py).
+    of many mobile networks up to twice as long (tests/benchmarks/depthwise.py).
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
