@@ -1,5 +1,7 @@
 """A model's networks as ONNX graphs: images -> features. The only file that knows onnxruntime.
 
+One image runs on one thread: many threads that each take an image of their own get more done than
+many threads at one image, and a feature's last bits do not depend on the machine's cores.
 A profile's FiLM values replace the graph's own initializers before it is optimised, so that
 convolution and norm still fuse: a personal network costs what the plain one costs.
 """
@@ -15,11 +17,10 @@ from litecli.errors import ExitCode, LiteError
 
 
 class Encoder:
-    """Features of images by a network of one model folder, on the CPU.
+    """Features of images by a network of one model folder, on the CPU; any thread may call it.
 
     `film`: initializer name -> new value (same shape and type as the graph's own, which must be
-    external data). `threads`: of one operator; None = one per core. `graph`: the network's, or
-    TASK_GRAPH for the set encoder.
+    external data). `graph`: the network's, or TASK_GRAPH for the set encoder.
     Raises LiteError (MISSING) when the graph or its weights cannot be loaded.
     """
 
@@ -27,15 +28,12 @@ class Encoder:
         self,
         model_folder: Path,
         film: Mapping[str, np.ndarray] | None = None,
-        threads: int | None = None,
         graph: str = ENCODER_GRAPH,
     ) -> None:
         self._folder = model_folder
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions; nothing goes to stderr
-        options.intra_op_num_threads = threads or 0
-        # Threads that spin while they wait take the cores the photo decoders need.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.intra_op_num_threads = 1
         self._film = {  # the session reads these; they must live as long as it does
             name: onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value))
             for name, value in (film or {}).items()

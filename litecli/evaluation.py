@@ -163,18 +163,19 @@ def encode_dataset(
     """
     preprocess = model.config.preprocess
 
-    def read(path: Path) -> np.ndarray | None:
+    def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
         try:
-            return images.load_square(path, preprocess)[0]
+            square, _ = images.load_square(path, preprocess)
         except PhotoError:
             return None
+        return square, encoder.encode(images.to_input(square, preprocess)[None])[0]
 
     count = len(dataset.paths)
     features = np.zeros((count, model.config.num_features), np.float32)
     usable = np.zeros(count, bool)
-    for n, square in enumerate(images.in_order(read, dataset.paths, workers=2, ahead=16)):
-        if square is not None:
-            features[n] = encoder.encode(images.to_input(square, preprocess)[None])[0]
+    for n, seen in enumerate(images.in_order(read, dataset.paths)):
+        if seen is not None:
+            square, features[n] = seen
             usable[n] = True
             if squares is not None:
                 squares[n] = square

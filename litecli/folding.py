@@ -8,7 +8,6 @@ are many, in a temporary file.
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import numpy as np
 
@@ -45,8 +44,12 @@ class FirstLook:
     def __contains__(self, photo_hash: str) -> bool:
         return photo_hash in self._outputs
 
-    def add(self, photo_hash: str, square: np.ndarray, pixels: np.ndarray) -> None:
-        """Look at a photo: uint8 [S, S, 3], and the same as the network's input [3, S, S].
+    def see(self, pixels: np.ndarray) -> np.ndarray:
+        """The set encoder's output [64] for a photo as the network's input [3, S, S]."""
+        return self._set_encoder.encode(pixels[None])[0]
+
+    def add(self, photo_hash: str, square: np.ndarray, output: np.ndarray) -> None:
+        """Keep a photo, uint8 [S, S, 3], and what `see` said of it.
 
         Raises LiteError (MACHINE) when there is no room for the squares of so many photos.
         """
@@ -59,7 +62,7 @@ class FirstLook:
                 "--max-photos 50, or set TMPDIR to a folder on a larger disk",
                 code=ExitCode.MACHINE,
             ) from error
-        self._outputs[photo_hash] = self._set_encoder.encode(pixels[None])[0]
+        self._outputs[photo_hash] = output
 
     def norms(self, photo_hashes: Iterable[str]) -> dict[str, np.ndarray]:
         """The network's norm parameters for these photos; see `folded_norms`."""
@@ -68,16 +71,18 @@ class FirstLook:
         return folded_norms(self.model, np.stack(outputs))
 
     def features(
-        self, norms: dict[str, np.ndarray], photo_hashes: Iterable[str], workers: int
+        self, norms: dict[str, np.ndarray], photo_hashes: Iterable[str]
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Each photo's hash and features [D] by the network with these norm parameters."""
         wanted = set(photo_hashes)
         encoder = Encoder(self.model.folder, norms)
-        convert = partial(to_input, preprocess=self.model.config.preprocess)
         order = [photo_hash for photo_hash in self._outputs if photo_hash in wanted]
-        inputs = in_order(convert, self._read(order), workers, 2 * workers)
-        for photo_hash, pixels in zip(order, inputs, strict=True):
-            yield photo_hash, encoder.encode(pixels[None])[0]
+
+        def embed(square: np.ndarray) -> np.ndarray:
+            return encoder.encode(to_input(square, self.model.config.preprocess)[None])[0]
+
+        embedded = in_order(embed, self._read(order))
+        yield from zip(order, embedded, strict=True)
 
     def close(self) -> None:
         """Delete the squares."""

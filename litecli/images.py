@@ -6,6 +6,7 @@ alpha over white. `load_input` then repeats timm's evaluation transform.
 
 import hashlib
 import io
+import os
 import struct
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -108,38 +109,55 @@ def to_square(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
         width, height = short, int(short * height / width)
     else:
         width, height = int(short * width / height), short
-    image = image.resize((width, height), _FILTERS[preprocess.interpolation])
     left, top = round((width - side) / 2), round((height - side) / 2)
-    return np.asarray(image.crop((left, top, left + side, top + side)))
+    across, down = image.width / width, image.height / height
+    # Only what stays is resized; Pillow's filters still see what lies around the box.
+    box = (left * across, top * down, (left + side) * across, (top + side) * down)
+    return np.asarray(image.resize((side, side), _FILTERS[preprocess.interpolation], box=box))
 
 
 def to_input(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """Pixels uint8 [S, S, 3] -> float32 [3, S, S], (value / 255 - mean) / std by channel."""
-    mean = np.array(preprocess.mean, dtype=np.float32)
-    std = np.array(preprocess.std, dtype=np.float32)
-    values = (pixels.astype(np.float32) / 255 - mean) / std
-    return np.ascontiguousarray(values.transpose(2, 0, 1))
+    values = np.empty((3, *pixels.shape[:2]), np.float32)
+    shades = np.arange(256, dtype=np.float32) / 255
+    for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
+        table = (shades - np.float32(mean)) / np.float32(std)
+        np.take(table, pixels[..., channel], out=values[channel], mode="clip")
+    return values
 
 
 def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
     """A small JPEG whose longer side is at most `side` pixels; the same picture, the same bytes."""
-    small = image.copy()
-    small.thumbnail((side, side))
+    scale = min(1.0, side / max(image.size))
+    width, height = (max(1, round(length * scale)) for length in image.size)
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
+    image.resize((width, height), reducing_gap=2.0).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 
+def workers() -> int:
+    """Threads for photos: one per core that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, ahead: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int | None = None,
+    ahead: int | None = None,
 ) -> Generator[Result]:
     """Yield function(item) for each item, in order, while threads work up to `ahead` items on.
 
-    An exception of `function` is raised where its result would have come. Leaving the iterator
-    early drops the work not yet begun.
+    Without numbers, `workers` threads work up to two items each ahead. An exception of `function`
+    is raised where its result would have come. Leaving the iterator early drops the work not yet
+    begun.
     """
+    threads = max(1, workers() if threads is None else threads)
+    ahead = 2 * threads if ahead is None else ahead
     waiting: deque[Future[Result]] = deque()
-    executor = ThreadPoolExecutor(max_workers=max(1, workers))
+    executor = ThreadPoolExecutor(max_workers=threads)
     try:
         for item in items:
             waiting.append(executor.submit(function, item))

@@ -1,33 +1,27 @@
-"""Learn a person's objects from a folder of photos, and name them in new photos. No torch.
+"""Learn a person's objects from a folder of photos. No torch.
 
-    adapt     photos -> images -> encoder -> head -> Profile        (saves nothing)
-    classify  photo + profile -> images -> encoder -> head -> Prediction
+    adapt: photos -> images -> encoder -> head -> Profile    (saves nothing)
 
-Photos are encoded one at a time while threads decode ahead. On a processor that is as fast as
-batches, and it makes an answer, and a second `adapt`, independent of what else is in the folder.
+Photos are encoded one at a time by the threads that decode them. On a processor that is faster
+than batches, and it makes a second `adapt` independent of what else is in the folder.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from litecli import confidence, images, selfcheck, sides
-from litecli.config import Preprocess
-from litecli.encoder import Encoder
-from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli import selfcheck
 from litecli.folders import Skipped, scan_objects
-from litecli.model_heads import head_of, profile_head
-from litecli.model_library import Model, check_same_model
+from litecli.model_heads import head_of
+from litecli.model_library import Model
 from litecli.profile import Profile
 from litecli.strangers import strangers_of
-from litecli.support import Support, read_support, workers
+from litecli.support import Support, read_support
 
-Source = str | Path | tuple[str, bytes]  # a file, or a name and the bytes of a photo
 LEFT_OUT_KEPT = 100  # files that were not used, of which a profile remembers the reason
 
 
@@ -56,20 +50,6 @@ class Adaptation:
     forecast: tuple[int, int]  # of 10 new photos, so many will be right; see selfcheck.forecast
     false_accepts: dict[str, float]  # share of strangers taken for an object; see selfcheck
     ignored: int = 0  # files left out without a word; see Scan
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What one photo is. `label` is the best object even when `known` is false."""
-
-    path: str
-    label: str | None  # None only with an error
-    known: bool
-    confidence: float  # probability of `label` among the objects
-    scores: dict[str, float]  # label -> probability; they sum to 1
-    nearest: str | None  # own photo most alike (cosine), relative to the profile's folder
-    error: str | None = None
-    novelty: float = 0.0  # the photo is unknown when this is above the threshold
 
 
 def adapt(
@@ -147,77 +127,6 @@ def adapt(
         false_accepts=check.false_accepts,
         ignored=scan.ignored,
     )
-
-
-def classify(
-    sources: Iterable[Source],
-    profile: Profile,
-    model: Model,
-    *,
-    unknown_threshold: float | None = None,
-    allow_unknown: bool = True,
-) -> Iterator[Prediction]:
-    """Name photos, in order and as they are read; each answer depends on its photo alone.
-
-    A source is a file, or (name, bytes). A photo that cannot be used gives a Prediction with
-    `error`. `unknown_threshold` replaces the profile's own; without `allow_unknown` every photo
-    is one of the objects. Raises LiteError at once: MISSING (another model than the profile's),
-    USAGE (one object and no unknown: there is nothing to decide).
-    """
-    check_same_model(profile, model)
-    if len(profile.labels) == 1 and not allow_unknown:
-        raise LiteError(
-            f'There is only one object: every photo would be "{profile.labels[0]}".',
-            'With "unknown" allowed, answers tell it from everything else.',
-            "leave --no-unknown out, or adapt a folder with more objects",
-            code=ExitCode.USAGE,
-        )
-    threshold = profile.unknown_threshold if unknown_threshold is None else unknown_threshold
-    return _classify(sources, profile, model, threshold if allow_unknown else float("inf"))
-
-
-def _classify(
-    sources: Iterable[Source], profile: Profile, model: Model, threshold: float
-) -> Iterator[Prediction]:
-    encoder, head = Encoder(model.folder, profile.film), profile_head(profile, model)
-    strangeness = confidence.fit_novelty(profile.embeddings, profile.photo_labels)
-    own = profile.embeddings / np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
-    preprocess = model.config.preprocess
-
-    def look(pixels: np.ndarray) -> tuple[np.ndarray, float]:
-        feature = encoder.encode(pixels[None])  # [1, D]
-        return feature, float(confidence.novelty_of(strangeness, feature)[0])
-
-    read = partial(_read_query, preprocess=preprocess)
-    for name, photo in images.in_order(read, sources, workers(), 2 * workers()):
-        if isinstance(photo, PhotoError):
-            yield Prediction(name, None, False, 0.0, {}, None, photo.reason)
-            continue
-        feature, strange = look(photo.centre)
-        if strange > profile.unknown_threshold:
-            ends = [sides.end_input(end, preprocess) for end in photo.ends]
-            feature, strange = sides.look_at_ends((feature, strange), ends, look)
-        scores = head.score(profile.head_params, feature)
-        shares = confidence.probabilities(scores, profile.temperature)[0]
-        best = int(np.argmax(shares))
-        yield Prediction(
-            path=name,
-            label=profile.labels[best],
-            known=strange <= threshold,
-            confidence=float(shares[best]),
-            scores=dict(zip(profile.labels, map(float, shares), strict=True)),
-            nearest=profile.photo_paths[int(np.argmax(own @ feature[0]))],
-            novelty=strange,
-        )
-
-
-def _read_query(source: Source, preprocess: Preprocess) -> tuple[str, sides.Parts | PhotoError]:
-    """Runs in a thread: the photo's name, and what is looked at of it, or why not."""
-    name, photo = source if isinstance(source, tuple) else (str(source), Path(source))
-    try:
-        return name, sides.read_parts(photo, preprocess)
-    except PhotoError as error:
-        return name, error
 
 
 def _numbered(labels: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -84,7 +84,7 @@ def cache(
 
     sides: list[int] = []
     with (folder / "pixels.u8").open("wb") as out:
-        decoded = images.in_order(attempt, range(count), workers=workers, ahead=4 * workers)
+        decoded = images.in_order(attempt, range(count), threads=workers)
         for pixels in decoded:
             sides.append(0 if pixels is None else len(pixels))
             if pixels is not None:

@@ -8,8 +8,7 @@ else is in the middle. How clearly was chosen so that false accepts on wide phot
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,20 +23,6 @@ WIDE = 1.2  # longer through shorter side, from which a photo has ends
 SQUARE = 0.75  # side of an end's square, as a share of the photo's shorter side
 BETTER = 0.2  # novelty by which an end lies below the centre to name the photo,
 CLEARLY = 0.4  # and to make it known
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What is looked at of a photo; an end becomes a network input only when it is needed."""
-
-    centre: np.ndarray  # float32 [3, S, S]
-    ends: list["Image"]  # two, or none
-
-
-def read_parts(source: Path | bytes, preprocess: Preprocess) -> Parts:
-    """Read a photo once and take its parts; raises PhotoError."""
-    centre, photo = images.load_input(source, preprocess)
-    return Parts(centre, ends_of(photo.image))
 
 
 def ends_of(image: "Image") -> list["Image"]:

@@ -97,7 +97,7 @@ class SupervisedStage:
         """See `Stage.steps`; batches are made ahead of the network in threads."""
         numbers = range(first, self.num_steps)
         workers = self.config.workers or 2
-        batches = images.in_order(self.batch, numbers, workers=workers, ahead=BATCHES_AHEAD)
+        batches = images.in_order(self.batch, numbers, threads=workers, ahead=BATCHES_AHEAD)
         warm = max(1, self.num_steps // 20)
         for k, batch in zip(numbers, batches, strict=True):
             set_lr(self.optimizer, schedule(k, self.num_steps, warm))

@@ -3,19 +3,18 @@
 With FiLM a photo's features depend on all the others: when one comes or goes, all are made anew.
 """
 
-import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 from litecli import images, selfcheck
-from litecli.config import Preprocess
 from litecli.decoding import read_file
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError, PhotoError
@@ -37,10 +36,9 @@ class Photo:
     look: np.ndarray  # int8 [256]; see selfcheck.look
     notes: tuple[str, ...]  # "dark", "very small", ...
     thumbnail: bytes | None  # JPEG
-    # Until a network has seen them: uint8 [S, S, 3], and as its input float32 [3, S, S].
-    square: np.ndarray | None = None
-    pixels: np.ndarray | None = None
-    embedding: np.ndarray | None = None  # float32 [D]
+    embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
+    first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
+    square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,8 @@ class Support:
     notes: tuple[str, ...]
     embedded: int
     reused: int
-    seconds: dict[str, float]  # read: waiting for photos; encode
+    seconds: dict[str, float]  # read, encode: of the clock, shared as the threads spent them
     film: dict[str, np.ndarray]  # see Profile.film
-
-
-def workers() -> int:
-    """Decoding threads: one per core that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def read_support(
@@ -78,32 +69,34 @@ def read_support(
     """
     start = time.perf_counter()
     known = _known_photos(previous, model, thumbnails)
-    read = partial(_read_photo, preprocess=model.config.preprocess, thumbnails=thumbnails)
     film: dict[str, np.ndarray] = {}
     with closing(_Network(model)) as network:
+        read = partial(_read_photo, network=network, thumbnails=thumbnails)
         photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
         kept, doubles, notes = _without_doubles(places)
         skipped += doubles
         if not kept:
             raise _nothing_left(scan, skipped)
+        embedded = len(photos.keys() - known.keys())
         if model.config.film:
             photos = {photo_hash: photos[photo_hash] for _, _, photo_hash in kept}
             if previous and photos.keys() == known.keys() == set(previous.photo_hashes):
-                film = previous.film
+                film, embedded = previous.film, 0
             else:
                 paths = {photo_hash: scan.folder / path for _, path, photo_hash in kept}
                 film, photos = network.fold(photos, paths, read, progress)
+                embedded = len(photos)
                 notes += (_ALL_ANEW,) if known else ()
-    seconds = {"read": time.perf_counter() - start - network.seconds, "encode": network.seconds}
+    encode = network.seconds / images.workers()
     return Support(
         labels=tuple(label for label, _, _ in kept),
         paths=tuple(path for _, path, _ in kept),
         photos=tuple(photos[photo_hash] for _, _, photo_hash in kept),
         skipped=tuple(skipped),
         notes=notes,
-        embedded=network.embedded,
-        reused=len(photos) - network.embedded,
-        seconds=seconds,
+        embedded=embedded,
+        reused=len(photos) - embedded,
+        seconds={"read": time.perf_counter() - start - encode, "encode": encode},
         film=film,
     )
 
@@ -119,7 +112,7 @@ def _see_all(
     photos: dict[str, Photo] = {}
     places: list[Place] = []
     skipped = list(scan.skipped)
-    ahead = _in_order(read, [path for _, path in items])
+    ahead = images.in_order(read, [path for _, path in items])
     for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
         relative = path.relative_to(scan.folder).as_posix()
         if isinstance(photo, PhotoError):
@@ -127,80 +120,97 @@ def _see_all(
         else:
             places.append((label, relative, photo.hash))
             if photo.hash not in photos:
-                photos[photo.hash] = photo if photo.pixels is None else network.see(photo)
+                photos[photo.hash] = network.keep(photo)
         if progress:
             progress(done // network.passes, len(items))
     return photos, places, skipped
 
 
 class _Network:
-    """A model's passes over new photos, timed; its graphs are not loaded when nothing is new."""
+    """A model's passes over photos, timed; its graphs are not loaded when nothing is new."""
 
     def __init__(self, model: Model) -> None:
+        self.model = model
         self.passes = 2 if model.config.film else 1
-        self.seconds, self.embedded = 0.0, 0
-        self._model = model
+        self.seconds = 0.0  # of all threads together
         self._encoder: Encoder | None = None
         self._first_look: FirstLook | None = None
+        self._lock = Lock()
 
-    def see(self, photo: Photo) -> Photo:
-        """A photo with features for its pixels; with FiLM it has to wait for them until `fold`."""
-        assert photo.square is not None and photo.pixels is not None
+    def see(self, photo: Photo, square: np.ndarray, pixels: np.ndarray) -> Photo:
+        """Runs in a thread: a photo with its features, or with FiLM what `keep` needs of it.
+
+        It comes as uint8 [S, S, 3] and as the network's input, float32 [3, S, S].
+        """
+        with self._lock:
+            if self.model.config.film:
+                look = self._first_look = self._first_look or FirstLook(self.model)
+            else:
+                encoder = self._encoder = self._encoder or Encoder(self.model.folder)
         began = time.perf_counter()
-        embedding = None
-        if self._model.config.film:
-            self._first_look = self._first_look or FirstLook(self._model)
-            self._first_look.add(photo.hash, photo.square, photo.pixels)
+        if self.model.config.film:
+            photo = replace(photo, first_look=look.see(pixels), square=square)
         else:
-            self._encoder = self._encoder or Encoder(self._model.folder)
-            embedding = self._encoder.encode(photo.pixels[None])[0]
-            if len(embedding) != self._model.config.num_features:
-                raise LiteError(
-                    f"The model in {self._model.folder} is damaged.",
-                    f"Its features are {len(embedding)} numbers, not what its config promises.",
-                    "fetch or add it again: litecli models --help",
-                    code=ExitCode.MISSING,
-                )
-            self.embedded += 1
-        self.seconds += time.perf_counter() - began
-        return replace(photo, square=None, pixels=None, embedding=embedding)
+            photo = replace(photo, embedding=encoder.encode(pixels[None])[0])
+            self._check_size(photo)
+        with self._lock:
+            self.seconds += time.perf_counter() - began
+        return photo
+
+    def keep(self, photo: Photo) -> Photo:
+        """A photo without what only `fold` needs of it: that is put aside."""
+        if photo.first_look is None or photo.square is None:
+            return photo
+        assert self._first_look is not None
+        self._first_look.add(photo.hash, photo.square, photo.first_look)
+        return replace(photo, first_look=None, square=None)
 
     def fold(
         self,
         photos: Mapping[str, Photo],
         paths: Mapping[str, Path],
-        read: Callable[..., Photo | PhotoError],
+        read: Callable[[Path], Photo | PhotoError],
         progress: Callable[[int, int], None] | None,
     ) -> tuple[dict[str, np.ndarray], dict[str, Photo]]:
         """FiLM values for these photos, by hash, and the photos with features under them.
 
-        Those that `see` was not shown, because their features were known, are read again.
+        Those that were not seen, because their features were known, are read again.
         """
-        look = self._first_look = self._first_look or FirstLook(self._model)
+        look = self._first_look = self._first_look or FirstLook(self.model)
         late = [photo_hash for photo_hash in photos if photo_hash not in look]
-        for photo_hash, photo in zip(late, _in_order(read, [paths[h] for h in late]), strict=True):
+        again = images.in_order(read, [paths[photo_hash] for photo_hash in late])
+        for photo_hash, photo in zip(late, again, strict=True):
             if isinstance(photo, PhotoError) or photo.hash != photo_hash:
                 raise LiteError(
                     f"{paths[photo_hash]} changed while it was read.",
                     fix="the same command again",
                     code=ExitCode.INPUT,
                 )
-            self.see(photo)
+            self.keep(photo)
         began = time.perf_counter()
         film = look.norms(photos)
         embedded = {}
-        for photo_hash, embedding in look.features(film, photos, workers()):
+        for photo_hash, embedding in look.features(film, photos):
             embedded[photo_hash] = replace(photos[photo_hash], embedding=embedding)
             if progress:
                 progress((len(photos) + len(embedded)) // 2, len(photos))
-        self.seconds += time.perf_counter() - began
-        self.embedded = len(embedded)
+        self.seconds += (time.perf_counter() - began) * images.workers()
         return film, embedded
 
     def close(self) -> None:
         """Delete what was kept on disk for `fold`."""
         if self._first_look is not None:
             self._first_look.close()
+
+    def _check_size(self, photo: Photo) -> None:
+        if photo.embedding is None or len(photo.embedding) == self.model.config.num_features:
+            return
+        raise LiteError(
+            f"The model in {self.model.folder} is damaged.",
+            f"Its features are {len(photo.embedding)} numbers, not what its config promises.",
+            "fetch or add it again: litecli models --help",
+            code=ExitCode.MISSING,
+        )
 
 
 def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> dict[str, Photo]:
@@ -221,16 +231,14 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
     return photos
 
 
-def _in_order(
-    read: Callable[[Path], Photo | PhotoError], paths: list[Path]
-) -> Iterator[Photo | PhotoError]:
-    return images.in_order(read, paths, workers(), 2 * workers())
-
-
 def _read_photo(
-    path: Path, preprocess: Preprocess, thumbnails: bool, known: Mapping[str, Photo] | None = None
+    path: Path, network: _Network, thumbnails: bool, known: Mapping[str, Photo] | None = None
 ) -> Photo | PhotoError:
-    """Runs in a thread: the known photo of these bytes, or the decoded one, or why not."""
+    """Runs in a thread: the known photo of these bytes, or a new one and its features, or why not.
+
+    A thread reads and encodes: so there is no time at which one waits for the other.
+    """
+    preprocess = network.model.config.preprocess
     try:
         data = read_file(path)
         photo_hash = images.photo_hash(data)
@@ -241,7 +249,8 @@ def _read_photo(
         return error
     pixels = images.to_input(square, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
-    return Photo(photo_hash, selfcheck.look(pixels), loaded.notes, thumbnail, square, pixels)
+    photo = Photo(photo_hash, selfcheck.look(pixels), loaded.notes, thumbnail)
+    return network.see(photo, square, pixels)
 
 
 def _without_doubles(

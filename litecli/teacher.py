@@ -12,7 +12,7 @@ from litecli.encoder import Encoder
 from litecli.model_library import Model
 from litecli.pixels import PixelStore
 
-BATCH = 16
+REPORTED = 256  # features between two reports of progress
 SMALLEST_CROP = 0.35  # of the area
 
 
@@ -40,23 +40,20 @@ def cache_features(
     preprocess = model.config.preprocess
     size = model.config.num_features
     wanted = [(view, n) for view in range(views) for n in range(count) if store.usable[n]]
-    batches = [wanted[i : i + BATCH] for i in range(0, len(wanted), BATCH)]
 
-    def inputs(batch: list[tuple[int, int]]) -> np.ndarray:
-        crops = []
-        for view, n in batch:
-            square = store[n]
-            box = teacher_box(len(square), seed, view, n)
-            crops.append(resized(square, box, preprocess.image_size, "bicubic").numpy())
-        return normalise(np.stack(crops), preprocess)
+    def features(which: tuple[int, int]) -> np.ndarray:
+        view, n = which
+        square = store[n]
+        box = teacher_box(len(square), seed, view, n)
+        crop = resized(square, box, preprocess.image_size, "bicubic").numpy()
+        return encoder.encode(normalise(crop[None], preprocess))[0]
 
     out = np.memmap(folder / "teacher.f16", np.float16, "w+", shape=(views, count, size))
-    done = images.in_order(inputs, batches, workers=workers, ahead=4)
-    for number, (batch, pixels) in enumerate(zip(batches, done, strict=True)):
-        for (view, n), features in zip(batch, encoder.encode(pixels), strict=True):
-            out[view, n] = features
-        if number % 16 == 0:
-            yield number * BATCH, len(wanted)
+    seen = images.in_order(features, wanted, threads=workers)
+    for done, ((view, n), row) in enumerate(zip(wanted, seen, strict=True), start=1):
+        out[view, n] = row
+        if done % REPORTED == 0:
+            yield done, len(wanted)
     out.flush()
     storage.atomic_write(key_path, digest.encode())
     yield len(wanted), len(wanted)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from litecli import personalize
+from litecli import images, predictions
 
 NAMES = [f"inbox/{number}.jpg" for number in range(9)]
 
@@ -57,11 +57,14 @@ def test_the_same_photo_twice_is_answered_twice(learned) -> None:
     assert first == last
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_order_batch_and_threads_never_change_an_answer(learned, monkeypatch, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "many"), [(1, 100), (4, 100), (4, 1), (1, 7)])
+def test_order_batch_and_threads_never_change_an_answer(
+    learned, monkeypatch, workers: int, many: int
+) -> None:
     """Bit for bit: every number of every answer, alone or among any others."""
     alone = {name: json.loads(learned("classify", name, "--json")[1]) for name in NAMES}
-    monkeypatch.setattr(personalize, "workers", lambda: workers)
+    monkeypatch.setattr(images, "workers", lambda: workers)
+    monkeypatch.setattr(predictions, "MANY", many)
     for seed in range(4):
         some = random.Random(seed).sample(NAMES, 5 + seed)
         told = map(json.loads, learned("classify", *some, "--json")[1].splitlines())

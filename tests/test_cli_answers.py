@@ -4,7 +4,7 @@ import io
 
 from litecli.cli.answers import Style, csv_row, lines_for_people, tsv
 from litecli.cli.output import Output
-from litecli.personalize import Prediction
+from litecli.predictions import Prediction
 
 
 def in_words(answer: Prediction, style: Style) -> list[str]:

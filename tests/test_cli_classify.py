@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from litecli.cli.answers import CSV_HEADER
-from litecli.personalize import Prediction
+from litecli.predictions import Prediction
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_csv_file(learned) -> None:
 
 
 def test_csv_is_on_disk_as_answers_come(learned, monkeypatch: pytest.MonkeyPatch) -> None:
-    from litecli import personalize
+    from litecli import predictions
 
     seen = []
 
@@ -82,7 +82,7 @@ def test_csv_is_on_disk_as_answers_come(learned, monkeypatch: pytest.MonkeyPatch
         seen.append(Path("out.csv").read_text().splitlines())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(personalize, "classify", one_then_stopped)
+    monkeypatch.setattr(predictions, "classify", one_then_stopped)
     code, _, _ = learned("classify", "inbox", "--csv", "out.csv")
     assert code == 130 and len(seen[0]) == 2 and seen[0][1].startswith("a.jpg,keys,true")
 

@@ -44,7 +44,7 @@ def test_film_values_replace_the_models_own(tiny_model: Model) -> None:
 
 def test_one_photo_at_a_time_gives_the_same_bits_every_time(tiny_model: Model) -> None:
     batch = images(4)
-    first, second = Encoder(tiny_model.folder), Encoder(tiny_model.folder, threads=1)
+    first, second = Encoder(tiny_model.folder), Encoder(tiny_model.folder)
     forward = [first.encode(batch[k : k + 1]) for k in range(4)]
     backward = [second.encode(batch[k : k + 1]) for k in reversed(range(4))]
     assert all(np.array_equal(a, b) for a, b in zip(forward, reversed(backward), strict=True))

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from litecli import backbone, folding, library, personalize, storage, support
+from litecli import backbone, folding, library, personalize, predictions, storage, support
 from litecli.config import TASK_GRAPH
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
@@ -187,7 +187,7 @@ def test_adapt_and_classify_are_the_torch_model(
     assert profile.head == "generated" and profile.head_params["weights"].shape == (2, 257)
     np.testing.assert_allclose(profile.head_params["weights"], fitted["weights"], atol=1e-5)
     logits = scores / fitted["scale"] / profile.temperature
-    answers = personalize.classify([(str(n), one) for n, one in enumerate(new)], profile, model)
+    answers = predictions.classify([(str(n), one) for n, one in enumerate(new)], profile, model)
     for answer, shares in zip(answers, logits.softmax(1).numpy(), strict=True):
         found = [answer.scores[label] for label in profile.labels]
         np.testing.assert_allclose(found, shares, atol=1e-3)
@@ -331,12 +331,12 @@ def test_a_profile_works_where_the_model_is_installed(
     folder = write_objects(TWO)
     profile = adapt(folder, library.add_model(model.folder)).profile
     mailed = library.save_profile(profile, file=tmp_path / "for_a_friend.safetensors")
-    here = list(personalize.classify([("x", photo("keys", 70))], profile, model))
+    here = list(predictions.classify([("x", photo("keys", 70))], profile, model))
     monkeypatch.setenv("LITECLI_HOME", str(tmp_path / "friend"))
     shutil.rmtree(folder)
     library.add_model(model.folder)
     received = library.load_profile(str(mailed))
-    there = personalize.classify([("x", photo("keys", 70))], received, library.model_of(received))
+    there = predictions.classify([("x", photo("keys", 70))], received, library.model_of(received))
     assert list(there) == here
 
 
@@ -380,12 +380,12 @@ def test_torch_is_never_imported(model: Model, write_objects: Callable[..., Path
     script = f"""
 import sys
 from pathlib import Path
-from litecli import library, personalize
+from litecli import library, personalize, predictions
 model = library.open_model(Path({str(model.folder)!r}))
 learned = personalize.adapt(Path({str(folder)!r}), model, name="mine")
 library.save_profile(learned.profile)
 photos = sorted(Path({str(folder)!r}).rglob("*.jpg"))
-answers = list(personalize.classify(photos, library.load_profile(), model))
+answers = list(predictions.classify(photos, library.load_profile(), model))
 assert len(answers) == 4 and not any(answer.error for answer in answers)
 heavy = {{"torch", "timm", "onnx", "typer", "rich", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy

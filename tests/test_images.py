@@ -525,6 +525,19 @@ def test_the_crop_is_rounded_as_torchvision_rounds():
     assert square[0, 0, 0] == 58  # (341 - 224) / 2 = 58.5, and round() goes to the even number
 
 
+@pytest.mark.parametrize("size", [(1008, 756), (757, 1003), (300, 211), (100, 180), (256, 900)])
+def test_the_square_is_that_of_the_whole_picture_resized(size: tuple[int, int]):
+    noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    image, preprocess = Image.fromarray(noise), Preprocess()
+    width, height = (int(preprocess.resize_side * side / min(size)) for side in size)
+    whole = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (round((side - 224) / 2) for side in whole.size)
+    expected = np.asarray(whole.crop((left, top, left + 224, top + 224)))
+    difference = np.abs(images.to_square(image, preprocess).astype(int) - expected)
+    assert difference.max() <= 1  # one level, where a value lies between two
+    assert (difference > 0).mean() < 2e-3
+
+
 def test_the_middle_is_resized_before_it_is_cut_out():
     image = Image.new("RGB", (800, 400), BLUE)
     ImageDraw.Draw(image).rectangle((200, 0, 599, 399), fill=RED)
@@ -605,7 +618,7 @@ def test_results_come_in_order_whoever_is_first():
             second_is_done.set()
         return item * item
 
-    assert list(images.in_order(work, range(20), workers=2, ahead=4)) == [n * n for n in range(20)]
+    assert list(images.in_order(work, range(20), threads=2, ahead=4)) == [n * n for n in range(20)]
 
 
 def test_an_exception_comes_in_its_place():
@@ -614,7 +627,7 @@ def test_an_exception_comes_in_its_place():
             raise PhotoError("file is cut off")
         return item
 
-    results = images.in_order(work, range(5), workers=2, ahead=3)
+    results = images.in_order(work, range(5), threads=2, ahead=3)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(PhotoError, match="cut off"):
         next(results)
@@ -628,7 +641,7 @@ def test_only_so_many_items_are_begun_ahead():
             taken.append(number)
             yield number
 
-    results = images.in_order(lambda item: item, items(), workers=2, ahead=5)
+    results = images.in_order(lambda item: item, items(), threads=2, ahead=5)
     assert next(results) == 0
     assert len(taken) == 6
     results.close()
@@ -643,7 +656,7 @@ def test_leaving_early_drops_the_work_not_yet_begun():
         assert item == 0 or gate.wait(10)
         return item
 
-    results = images.in_order(work, range(100), workers=1, ahead=5)
+    results = images.in_order(work, range(100), threads=1, ahead=5)
     assert next(results) == 0
     threading.Timer(0.1, gate.set).start()
     results.close()

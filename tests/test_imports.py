@@ -24,7 +24,7 @@ LAYERS = (
     "folding model_heads advice sides strangers",
     "selfcheck training_data teacher",
     "findings support audit_data audit_plot audit_moments",
-    "personalize report",
+    "personalize predictions report",
     "model report_page",
     "model_folder solvers",
     "baselines",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litecli import library, personalize, selfcheck, storage, support
+from litecli import library, personalize, predictions, selfcheck, storage, support
 from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model
 from litecli.profile import Profile, to_tensors
@@ -42,7 +42,7 @@ def test_learned_objects_are_named_in_new_photos(
     assert learned.forecast[1] == 10 and learned.forecast[0] >= 8
     assert set(learned.seconds) == {"read", "encode", "head", "total"}
     new = [(f"{name} {seed}", photo(name, 5000 + seed)) for name in FOUR for seed in range(5)]
-    answers = list(personalize.classify(new, learned.profile, tiny_model))
+    answers = list(predictions.classify(new, learned.profile, tiny_model))
     assert [answer.path for answer in answers] == [name for name, _ in new]
     right = [answer.label == answer.path.split()[0] for answer in answers]
     assert np.mean(right) >= 0.9
@@ -59,7 +59,7 @@ def test_an_own_photo_is_its_own_nearest(
     folder = write_objects(FOUR)
     profile = adapt(folder, tiny_model).profile
     paths = [folder / path for path in profile.photo_paths]
-    answers = list(personalize.classify(paths, profile, tiny_model))
+    answers = list(predictions.classify(paths, profile, tiny_model))
     assert [folder / str(answer.nearest) for answer in answers] == paths
 
 
@@ -68,9 +68,9 @@ def test_an_answer_does_not_depend_on_the_other_photos(
 ) -> None:
     profile = adapt(write_objects(FOUR), tiny_model).profile
     new = [(str(seed), photo(name, 700 + seed)) for seed, name in enumerate(FOUR)]
-    together = list(personalize.classify(new, profile, tiny_model))
-    alone = [next(personalize.classify([one], profile, tiny_model)) for one in new]
-    backwards = list(personalize.classify(new[::-1], profile, tiny_model))[::-1]
+    together = list(predictions.classify(new, profile, tiny_model))
+    alone = [next(predictions.classify([one], profile, tiny_model)) for one in new]
+    backwards = list(predictions.classify(new[::-1], profile, tiny_model))[::-1]
     assert together == alone == backwards
 
 
@@ -85,7 +85,7 @@ def test_answers_stream_while_photos_still_come(
             asked.append(None)
             yield "x", photo("keys", 1)
 
-    answers = personalize.classify(endless(), profile, tiny_model)
+    answers = predictions.classify(endless(), profile, tiny_model)
     assert next(answers) == next(answers)
     assert len(asked) < 100
     answers.close()  # type: ignore[attr-defined]
@@ -96,14 +96,14 @@ def test_a_stranger_is_unknown_and_an_own_object_is_not(
 ) -> None:
     profile = adapt(write_objects({"keys": 8, "bowl": 8, "mug": 8}), tiny_model).profile
     own = [("own", photo(name, 900 + k)) for name in ("keys", "bowl", "mug") for k in range(6)]
-    answers = list(personalize.classify(own, profile, tiny_model))
+    answers = list(predictions.classify(own, profile, tiny_model))
     assert np.mean([answer.known for answer in answers]) >= 0.7
     levels = [answer.novelty for answer in answers]
-    strict = list(personalize.classify(own, profile, tiny_model, unknown_threshold=min(levels)))
+    strict = list(predictions.classify(own, profile, tiny_model, unknown_threshold=min(levels)))
     assert [answer.known for answer in strict].count(True) == levels.count(min(levels))
-    never = list(personalize.classify(own, profile, tiny_model, unknown_threshold=-9.0))
+    never = list(predictions.classify(own, profile, tiny_model, unknown_threshold=-9.0))
     assert not any(answer.known for answer in never)
-    forced = personalize.classify(
+    forced = predictions.classify(
         own, profile, tiny_model, unknown_threshold=-9.0, allow_unknown=False
     )
     assert all(answer.known for answer in forced)
@@ -154,7 +154,7 @@ def test_features_of_another_model_are_not_reused(
     learned = adapt(folder, other, previous=previous)
     assert (learned.embedded, learned.reused) == (6, 0)
     with pytest.raises(LiteError, match="was learned on tiny, not other") as caught:
-        personalize.classify([], previous, other)
+        predictions.classify([], previous, other)
     assert caught.value.code == ExitCode.MISSING
 
 
@@ -238,14 +238,14 @@ def test_one_object_is_known_or_unknown(
     learned = adapt(write_objects({"keys": 6}), tiny_model)
     assert 'only one object: answers will be "keys" or "unknown"' in learned.notes
     assert learned.objects[0].check_total == 6 and learned.false_accepts == {}
-    [answer] = personalize.classify([("x", photo("keys", 50))], learned.profile, tiny_model)
+    [answer] = predictions.classify([("x", photo("keys", 50))], learned.profile, tiny_model)
     assert (answer.label, answer.scores) == ("keys", {"keys": 1.0})
-    far = personalize.classify(
+    far = predictions.classify(
         [("x", photo("keys", 50))], learned.profile, tiny_model, unknown_threshold=-9.0
     )
     assert not next(far).known
     with pytest.raises(LiteError, match="only one object") as caught:
-        personalize.classify([], learned.profile, tiny_model, allow_unknown=False)
+        predictions.classify([], learned.profile, tiny_model, allow_unknown=False)
     assert caught.value.code == ExitCode.USAGE
 
 
@@ -262,7 +262,7 @@ def test_an_object_with_one_photo_is_learned_but_not_checked(
     assert report.notes.count("1 photo: add 4 more from other sides") == 1
     assert np.isfinite([learned.profile.temperature, learned.profile.unknown_threshold]).all()
     assert learned.forecast[0] <= 7
-    [answer] = personalize.classify([("x", photo("keys", 60))], learned.profile, tiny_model)
+    [answer] = predictions.classify([("x", photo("keys", 60))], learned.profile, tiny_model)
     assert answer.label == "keys"
 
 
@@ -333,7 +333,7 @@ def test_a_bad_photo_is_an_answer_with_its_error(
     bad = tmp_path / "page.jpg"
     bad.write_text("<html></html>")
     good = tmp_path / "my_objects" / "keys" / "IMG_0.jpg"
-    answers = list(personalize.classify([good, bad, tmp_path / "no.jpg"], profile, tiny_model))
+    answers = list(predictions.classify([good, bad, tmp_path / "no.jpg"], profile, tiny_model))
     assert [answer.error is None for answer in answers] == [True, False, False]
     assert answers[1].path == str(bad) and "web page" in str(answers[1].error)
     assert (answers[2].label, answers[2].known, answers[2].scores) == (None, False, {})
@@ -365,12 +365,12 @@ def test_torch_is_never_imported(
     script = f"""
 import sys
 from pathlib import Path
-from litecli import library, personalize
+from litecli import library, personalize, predictions
 model = library.open_model(Path({str(tiny_model.folder)!r}))
 learned = personalize.adapt(Path({str(folder)!r}), model, name="mine")
 library.save_profile(learned.profile)
 photos = sorted(Path({str(folder)!r}).rglob("*.jpg"))
-answers = list(personalize.classify(photos, library.load_profile(), model))
+answers = list(predictions.classify(photos, library.load_profile(), model))
 assert len(answers) == 4 and not any(answer.error for answer in answers)
 heavy = {{"torch", "timm", "onnx", "typer", "rich", "matplotlib"}} & set(sys.modules)
 assert not heavy, heavy

@@ -13,7 +13,8 @@ from litecli.config import TrainConfig
 from litecli.encoder import Encoder
 from litecli.model_folder import load_model
 from litecli.model_library import open_model
-from litecli.personalize import adapt, classify
+from litecli.personalize import adapt
+from litecli.predictions import classify
 
 MODELS = Path(__file__).parent.parent / "models"
 FOLDERS = sorted(path for path in MODELS.iterdir() if path.is_dir())

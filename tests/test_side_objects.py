@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litecli import confidence, images, personalize, sides
+from litecli import confidence, images, model_heads, personalize, predictions, sides
 from litecli.config import Preprocess
 from litecli.encoder import Encoder
 from litecli.model_library import Model
@@ -66,12 +66,12 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             sizes.append(len(images))
             return super().encode(images)
 
-    monkeypatch.setattr(personalize, "Encoder", Counting)
+    monkeypatch.setattr(predictions, "Encoder", Counting)
     return sizes
 
 
-def answer(data: bytes, profile: Profile, model: Model, **options) -> personalize.Prediction:
-    [only] = personalize.classify([("x", data)], profile, model, **options)
+def answer(data: bytes, profile: Profile, model: Model, **options) -> predictions.Prediction:
+    [only] = predictions.classify([("x", data)], profile, model, **options)
     return only
 
 
@@ -79,7 +79,7 @@ def by_the_centre(data: bytes, profile: Profile, model: Model) -> tuple[np.ndarr
     """Probabilities [C] and novelty of a photo's centre square alone."""
     pixels, _ = images.load_input(data, model.config.preprocess)
     feature = Encoder(model.folder).encode(pixels[None])
-    head = personalize.head_of(model, profile.head)
+    head = model_heads.head_of(model, profile.head)
     scores = head.score(profile.head_params, feature)
     level = confidence.novelty(feature, profile.embeddings, profile.photo_labels)[0]
     return confidence.probabilities(scores, profile.temperature)[0], float(level)
@@ -136,9 +136,9 @@ def test_an_answer_does_not_depend_on_the_other_photos(tiny_model: Model, profil
         for size in SHAPES[:3]
     ]
     photos.append(("broken", b"no photo"))
-    together = list(personalize.classify(photos, profile, tiny_model))
-    alone = [next(personalize.classify([one], profile, tiny_model)) for one in photos]
-    backwards = list(personalize.classify(photos[::-1], profile, tiny_model))[::-1]
+    together = list(predictions.classify(photos, profile, tiny_model))
+    alone = [next(predictions.classify([one], profile, tiny_model)) for one in photos]
+    backwards = list(predictions.classify(photos[::-1], profile, tiny_model))[::-1]
     assert together == alone == backwards
     assert [a.error is None for a in together] == [True] * 27 + [False]
 

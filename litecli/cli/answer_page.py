@@ -9,7 +9,7 @@ from litecli.cli.report import check_page, save_page
 from litecli.errors import PhotoError
 
 if TYPE_CHECKING:
-    from litecli.personalize import Prediction
+    from litecli.predictions import Prediction
     from litecli.profile import Profile
     from litecli.report_page import Answered
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from litecli.cli.output import Output, counted, escaped, percent, shortened
 
 if TYPE_CHECKING:
-    from litecli.personalize import Prediction
+    from litecli.predictions import Prediction
 
 CSV_HEADER = ("path", "label", "known", "confidence", "second", "second_confidence", "error")
 SURE, PROBABLY = 0.9, 0.6  # confidence from which a person reads these words

@@ -22,7 +22,7 @@ from litecli.cli.photo_arguments import expand, show_skipped
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.personalize import Prediction
+    from litecli.predictions import Prediction
 
 STDIN = "-"
 NAMED_IN_ERRORS = 5
@@ -75,7 +75,7 @@ def classify(
     ] = False,
 ) -> int | None:
     """Name your objects in new photos, or say that they are unknown."""
-    from litecli import library, personalize
+    from litecli import library, predictions
 
     out = common.out
     on_the_processor(common, "classify")
@@ -100,7 +100,7 @@ def classify(
     page = AnswerPage(report, learned, image) if report is not None else None
     chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
     show_skipped(out, skipped)
-    answers = personalize.classify(
+    answers = predictions.classify(
         [p.path for p in chosen] if image is None else [(STDIN, image)],
         learned,
         library.model_of(learned),

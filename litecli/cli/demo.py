@@ -15,7 +15,7 @@ from litecli.cli.output import counted, duration, percent
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.personalize import Prediction
+    from litecli.predictions import Prediction
 
 NUM_OBJECTS = 6
 NUM_PHOTOS = 6  # of each object, to learn from
@@ -40,7 +40,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Other pictures.")] = 0,
 ) -> None:
     """See it work on drawn objects; needs no photos."""
-    from litecli import library, personalize
+    from litecli import library, personalize, predictions
 
     out = common.out
     on_the_processor(common, "demo")
@@ -54,7 +54,7 @@ def demo(
     path = library.save_profile(learned.profile, replace=True, make_current=False)
 
     pictures = [p for thing in sorted(new.iterdir()) for p in sorted(thing.iterdir())]
-    answers = list(personalize.classify(pictures, learned.profile, model))
+    answers = list(predictions.classify(pictures, learned.profile, model))
     score = count_right(answers, learned.profile.labels)
     seconds = time.monotonic() - started
     if out.json:

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/inbox.py [--model NAME] [--photos 100 10000] [--size 1600 1200]
 
-The floor is the larger of decoding alone and the network alone, for the same photos. Files of a
-large folder are hard links to a hundred photos: reading them costs what reading photos costs.
+The floor: processor seconds of decoding alone and of the network alone, shared by the cores. Files
+of a large folder are hard links to a hundred photos: reading them costs what reading photos costs.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from adapt import clocked, decode
+from adapt import decode, shared
 from made_photos import environment, write_photos
 
 from litecli import library
@@ -40,8 +40,8 @@ def main() -> None:
         subprocess.run(adapt, check=True, capture_output=True, env=environment(home))
         encoder, side = Encoder(model.folder), model.config.preprocess.image_size
         blank = np.zeros((1, 3, side, side), np.float32)
-        network = clocked(lambda: [encoder.encode(blank) for _ in paths])
-        floor = max(clocked(lambda: decode(paths, model)), network) / len(paths)
+        network = shared(lambda: [encoder.encode(blank) for _ in paths])
+        floor = (shared(lambda: decode(paths, model)) + network) / len(paths)
         print(f"{model.name}, {arguments.size[0]} x {arguments.size[1]}: floor {1 / floor:.0f}/s")
         print(f"{'photos':>7} {'seconds':>8} {'photos/s':>9} {'of floor':>9} {'peak MB':>8}")
         for count in arguments.photos:

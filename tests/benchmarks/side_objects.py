@@ -288,14 +288,14 @@ def show_cost(model: Model, repeats: int = 15) -> None:
     coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8))
     buffer = io.BytesIO()
     coarse.resize((4000, 3000), Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
-    encoder, preprocess = Encoder(model.folder, threads=1), model.config.preprocess
+    encoder, preprocess = Encoder(model.folder), model.config.preprocess
     times = []
     for _ in range(repeats):
         began = time.perf_counter()
-        parts = sides.read_parts(buffer.getvalue(), preprocess)
-        encoder.encode(parts.centre[None])
+        centre, photo = images.load_input(buffer.getvalue(), preprocess)
+        encoder.encode(centre[None])
         middle = time.perf_counter()
-        for end in parts.ends:
+        for end in sides.ends_of(photo.image):
             encoder.encode(sides.end_input(end, preprocess)[None])
         times.append((middle - began, time.perf_counter() - began))
     centre, both = np.median(times, axis=0) * 1000

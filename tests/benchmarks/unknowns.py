@@ -65,7 +65,7 @@ def read_collection(folder: Path, model: Model) -> Collection:
     usable = np.zeros(len(dataset.paths), bool)
     features = np.zeros((len(usable), model.config.num_features), np.float32)
     looks = np.zeros((len(usable), selfcheck.LOOK_SIDE**2), np.int8)
-    for n, pixels in enumerate(images.in_order(read, dataset.paths, workers=2, ahead=16)):
+    for n, pixels in enumerate(images.in_order(read, dataset.paths)):
         if pixels is not None:
             features[n], looks[n] = encoder.encode(pixels[None])[0], selfcheck.look(pixels)
             usable[n] = True
