@@ -132,6 +132,7 @@ class PretrainConfig:
     weight_decay: float = 0.05
     image_size: int = 96  # pixels; smaller than the episodes' size saves time
     last_image_size: int = 0  # pixels that the last half of the stage grows to; 0 = no growth
+    balance: float = 0.0  # 0: every image comes as often as any; 1: every collection does
     label_smoothing: float = 0.1
     teacher: str = ""  # a litecli model (name or folder) whose features are imitated
     teacher_views: int = 2  # random crops of each image that the teacher sees, once

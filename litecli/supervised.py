@@ -69,6 +69,7 @@ class SupervisedStage:
         self.device = model.log_scale.device
         self.preprocess = model.backbone.preprocess
         self.numbers, self.labels = labelled_images(sources)
+        self._shares = image_shares(sources, config.pretrain.balance)
         self._orders: dict[int, np.ndarray] = {}  # epoch -> its order
         self.num_steps = math.ceil(config.pretrain.images / config.pretrain.batch)
         width = model.backbone.num_features
@@ -137,7 +138,12 @@ class SupervisedStage:
         order = self._orders.get(epoch)
         if order is None:  # another thread may drop it again: `order` is what this one uses
             rng = np.random.default_rng((self.config.seed, epoch))
-            order = self._orders[epoch] = rng.permutation(len(self.numbers))
+            count = len(self.numbers)
+            if self._shares is None:
+                order = rng.permutation(count)
+            else:
+                order = rng.choice(count, count, p=self._shares)
+            self._orders[epoch] = order
             self._orders.pop(epoch - 2, None)
         return order
 
@@ -182,6 +188,19 @@ def image_size(sizes: Sequence[int], step: int, num_steps: int) -> int:
     half = num_steps // 2
     late = max(0, step - half) * (len(sizes) - 1) / max(1, num_steps - half)
     return sizes[math.ceil(late)]
+
+
+def image_shares(sources: Sequence[Source], balance: float) -> np.ndarray | None:
+    """How often each of `labelled_images` comes, [n], sum 1: as its collection's size ^ -balance.
+
+    A collection of many small pictures would otherwise drown those of few large ones. None: all
+    equally often.
+    """
+    if not balance:
+        return None
+    sizes = [sum(map(len, source.support)) for source in sources]
+    weights = np.repeat(np.array(sizes, np.float64) ** -balance, sizes)
+    return weights / weights.sum()
 
 
 def labelled_images(sources: Sequence[Source]) -> tuple[np.ndarray, np.ndarray]:

@@ -666,6 +666,22 @@ def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfi
     assert stage.batch(stage.num_steps - 1)[0].shape[-2:] == (48, 48)
 
 
+def test_balance_brings_small_collections_as_often_as_large_ones(config: TrainConfig) -> None:
+    large = Source("large", ("a", "b"), (tuple(range(45)), tuple(range(45, 90))))
+    small = Source("small", ("c",), (tuple(range(90, 100)),))
+    assert supervised.image_shares([large, small], 0.0) is None
+    for balance, share in ((1.0, 0.5), (0.5, 0.25)):  # sizes 90 and 10: their roots are 3 : 1
+        shares = supervised.image_shares([large, small], balance)
+        assert shares is not None and len(shares) == 100
+        np.testing.assert_allclose([shares.sum(), shares[90:].sum()], [1, share])
+    config = replace(config, pretrain=replace(config.pretrain, balance=1.0, images=800, batch=8))
+    data, model = opened(config), FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    few, many = (Source("few", ("a",), ((3,),)), Source("many", ("b",), (tuple(range(4, 23)),)))
+    stage = supervised.SupervisedStage(model, config, data.squares, [few, many], None, False)
+    labels = torch.cat([stage.batch(k)[1] for k in range(100)])
+    assert 0.4 < float((labels == 0).float().mean()) < 0.6  # one image of twenty
+
+
 def stage_of(head: str, gradient: str, chunk: int = 40, **changes: Any) -> EpisodicStage:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)

@@ -53,6 +53,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.images": (0, LARGEST, "--pretrain-images"),
     "pretrain.image_size": (32, 1024, "pretrain.image_size"),
     "pretrain.last_image_size": (0, 1024, "pretrain.last_image_size"),
+    "pretrain.balance": (0, 1, "pretrain.balance"),
 }
 MOST_LR = 10.0
 
