@@ -36,7 +36,8 @@ class Preprocess:
     """How a photo becomes a network's input; stored in the model and used by every path.
 
     The short side is resized to `resize_side`, the centre square of `image_size` is cut out, and
-    each channel (0 to 1) becomes (value - mean) / std.
+    each channel (0 to 1) becomes (value - mean) / std. With a second look, the middle of the photo
+    is seen again, closer and mirrored, and a photo's features are the mean of both.
     """
 
     image_size: int = 224  # pixels, side of the square the network sees
@@ -44,6 +45,12 @@ class Preprocess:
     interpolation: str = "bicubic"  # or "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    second_look: float = 0.0  # its share of the short side; 0 = there is none
+
+    @property
+    def crops(self) -> tuple[float, ...]:
+        """Share of the short side that each look shows."""
+        return (self.crop_pct, self.second_look) if self.second_look else (self.crop_pct,)
 
     @property
     def resize_side(self) -> int:
@@ -102,6 +109,8 @@ def _check_model(config: ModelConfig) -> None:
         raise ValueError(f"num_features {config.num_features}")
     if not 0.1 <= seen.crop_pct <= 1 or seen.interpolation not in ("bicubic", "bilinear"):
         raise ValueError(f"crop_pct {seen.crop_pct}, interpolation {seen.interpolation}")
+    if seen.second_look and (not 0.1 <= seen.second_look <= 1 or config.film):
+        raise ValueError(f"second_look {seen.second_look}")  # FiLM's passes are for one look
     numbers = (*seen.mean, *seen.std)
     if len(seen.mean) != 3 or len(seen.std) != 3 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"mean {seen.mean}, std {seen.std}")

@@ -58,6 +58,10 @@ class Encoder:
             raise self._unusable("used", "Its features are no numbers, or not one row an image.")
         return features
 
+    def features(self, looks: np.ndarray) -> np.ndarray:
+        """Features float32 [D] of one photo, the mean over its looks [looks, 3, S, S]."""
+        return np.mean([self.encode(look[None])[0] for look in looks], axis=0)
+
     def _unusable(self, how: str, why: str) -> LiteError:
         return LiteError(
             f"The model in {self._folder} cannot be {how}.",

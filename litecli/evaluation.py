@@ -165,10 +165,10 @@ def encode_dataset(
 
     def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
         try:
-            square, _ = images.load_square(path, preprocess)
+            looks, _ = images.load_looks(path, preprocess)
         except PhotoError:
             return None
-        return square, encoder.encode(images.to_input(square, preprocess)[None])[0]
+        return looks[0], encoder.features(images.to_input(looks, preprocess))
 
     count = len(dataset.paths)
     features = np.zeros((count, model.config.num_features), np.float32)
@@ -197,9 +197,10 @@ def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]
 
 
 def network_macs(model: Model) -> int:
-    """Multiply-accumulates of the model's network for one image."""
+    """Multiply-accumulates of the model's network for one photo."""
     network = backbone.rebuild(model.config.architecture, model.config.architecture_args)
-    return backbone.count_macs(network.eval(), model.config.preprocess.image_size)
+    preprocess = model.config.preprocess
+    return len(preprocess.crops) * backbone.count_macs(network.eval(), preprocess.image_size)
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

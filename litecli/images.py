@@ -76,20 +76,20 @@ def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
 
 
 def load_input(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
-    """A network's input, float32 [3, S, S], and the photo with notes; see `load_square`."""
-    square, photo = load_square(source, preprocess)
-    return to_input(square, preprocess), photo
+    """A network's inputs, float32 [looks, 3, S, S], and the photo with notes; see `load_looks`."""
+    looks, photo = load_looks(source, preprocess)
+    return to_input(looks, preprocess), photo
 
 
-def load_square(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
-    """What a network sees, uint8 [S, S, 3], and the photo with notes on how it looks.
+def load_looks(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
+    """What a network sees, uint8 [looks, S, S, 3], and the photo with notes on how it looks.
 
     A large photo is shrunk early to no less than twice the size that is then resampled with care:
     its features hardly differ from those of the full picture. Raises PhotoError.
     """
     photo = open_photo(source, shortest_side=2 * preprocess.resize_side)
-    square = to_square(photo.image, preprocess)
-    return square, replace(photo, notes=photo.notes + _look(square, photo))
+    looks = to_looks(photo.image, preprocess)
+    return looks, replace(photo, notes=photo.notes + _look(looks[0], photo))
 
 
 def load_pixels(source: Path | bytes, side: int) -> np.ndarray:
@@ -99,6 +99,19 @@ def load_pixels(source: Path | bytes, side: int) -> np.ndarray:
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
     box = (left, top, left + edge, top + edge)
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
+
+
+def from_pixels(pixels: np.ndarray) -> Image.Image:
+    """Pixels uint8 [H, W, 3] as a picture."""
+    return Image.fromarray(pixels)
+
+
+def to_looks(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
+    """The looks that `preprocess` asks for, uint8 [looks, S, S, 3]; the second one is mirrored."""
+    first, *closer = (
+        to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.crops
+    )
+    return np.stack([first, *(square[:, ::-1] for square in closer)])
 
 
 def to_square(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
@@ -117,12 +130,12 @@ def to_square(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 
 
 def to_input(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """Pixels uint8 [S, S, 3] -> float32 [3, S, S], (value / 255 - mean) / std by channel."""
-    values = np.empty((3, *pixels.shape[:2]), np.float32)
+    """Pixels uint8 [..., S, S, 3] -> float32 [..., 3, S, S], (value / 255 - mean) / std."""
+    values = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
     shades = np.arange(256, dtype=np.float32) / 255
     for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
         table = (shades - np.float32(mean)) / np.float32(std)
-        np.take(table, pixels[..., channel], out=values[channel], mode="clip")
+        values[..., channel, :, :] = table[pixels[..., channel]]
     return values
 
 

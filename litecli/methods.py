@@ -74,9 +74,9 @@ def choose_method(
 
 
 def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model) -> Method:
-    size = model.config.preprocess.image_size
-    blank = np.zeros((1, 3, size, size), np.float32)
-    seconds = _median_seconds(lambda: encoder.encode(blank))
+    size, looks = model.config.preprocess.image_size, len(model.config.preprocess.crops)
+    blank = np.zeros((looks, 3, size, size), np.float32)
+    seconds = _median_seconds(lambda: encoder.features(blank))
     return Method(head, lambda features, _: FrozenFeatures(features, fit), 1, seconds_ahead=seconds)
 
 

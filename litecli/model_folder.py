@@ -7,6 +7,7 @@ A folder holds model.safetensors (every weight, and the config as JSON in its he
 import json
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,10 @@ def check_graph(
 
 
 def _strangers(network: nn.Module, config: ModelConfig) -> np.ndarray:
-    """The tensor of strangers.py for this network, one picture at a time."""
+    """The tensor of strangers.py for this network, one drawing at a time."""
     inputs = torch.from_numpy(stranger_inputs(config.preprocess))
     with torch.no_grad():
-        features = torch.cat([network.eval()(picture[None]) for picture in inputs])
+        features = torch.stack([network.eval()(looks).mean(dim=0) for looks in inputs])
     return stranger_tensor(features.numpy())
 
 
@@ -179,13 +180,15 @@ def fetch(
     weights: str = "auto",
     head: str = "auto",
     image_size: int | None = None,
+    second_look: float = 0.0,
     offline: bool = False,
     accept_licence: bool = False,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    `name` is a timm name or a key of config.NAMED_NETWORKS. Raises LiteError as `backbone.build`
-    does, and USAGE before any download when the weights' licence has to be accepted.
+    `name` is a timm name or a key of config.NAMED_NETWORKS; `second_look`: see Preprocess.
+    Raises LiteError as `backbone.build` does, and USAGE before any download when the weights'
+    licence has to be accepted.
     """
     if name in NAMED_NETWORKS:
         name, own_size = NAMED_NETWORKS[name]
@@ -193,6 +196,8 @@ def fetch(
     if weights == "auto":
         _check_licence(name, accept_licence)
     described = backbones.build(name, weights, image_size, offline)
+    seen = replace(described.preprocess, second_look=second_look)
+    described = replace(described, preprocess=seen)
     model = FewShotModel(described, "cosine" if head == "auto" else head)
     config = model_config(folder.name, model, "protonets", head)
     write_model(model, config, folder, {"README.md": _fetched_card(config)})
@@ -213,9 +218,11 @@ def _check_licence(name: str, accepted: bool) -> None:
 
 
 def _fetched_card(config: ModelConfig) -> str:
+    seen = config.preprocess
+    looks = f" and a second look at {seen.second_look:g} of it" if seen.second_look else ""
     return (
         f"# {config.name}\n\n"
         f"{config.architecture} with weights as they come: {config.origin}.\n"
-        f"Features {config.num_features}, image size {config.preprocess.image_size} px, "
+        f"Features {config.num_features}, image size {seen.image_size} px{looks}, "
         f"head {config.head}.\nLicence of the weights: {config.licence}.\n"
     )

@@ -123,6 +123,6 @@ class _Answerer:
             novelty=novelty,
         )
 
-    def _look(self, pixels: np.ndarray) -> tuple[np.ndarray, float]:
-        feature = self.encoder.encode(pixels[None])  # [1, D]
+    def _look(self, inputs: np.ndarray) -> tuple[np.ndarray, float]:
+        feature = self.encoder.features(inputs)[None]  # [1, D]
         return feature, float(confidence.novelty_of(self.strangeness, feature)[0])

@@ -41,9 +41,9 @@ def ends_of(image: "Image") -> list["Image"]:
 
 
 def end_input(end: "Image", preprocess: Preprocess) -> np.ndarray:
-    """An end, the whole of it, as a network input float32 [3, S, S]."""
-    square = images.to_square(end, replace(preprocess, crop_pct=1.0))
-    return images.to_input(square, preprocess)
+    """An end, the whole of it, as network inputs float32 [looks, 3, S, S]."""
+    looks = images.to_looks(end, replace(preprocess, crop_pct=1.0))
+    return images.to_input(looks, preprocess)
 
 
 def look_at_ends(
@@ -53,8 +53,8 @@ def look_at_ends(
 ) -> tuple[np.ndarray, float]:
     """What names a photo with an unknown centre, and its novelty: (features [1, D], novelty).
 
-    `look` gives the same of a network input [3, S, S]. The least novel end names the photo if it
-    is better than the centre; its novelty counts only if it is clearly better.
+    `look` gives the same of network inputs [looks, 3, S, S]. The least novel end names the photo if
+    it is better than the centre; its novelty counts only if it is clearly better.
     """
     if not ends:
         return centre

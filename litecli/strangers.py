@@ -6,6 +6,8 @@ taken for an object about as often as photos of other collections are (tests/ben
 prints both).
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from litecli import images
@@ -20,11 +22,13 @@ SEED = 1  # of the drawings
 
 
 def stranger_inputs(preprocess: Preprocess) -> np.ndarray:
-    """Network inputs float32 [NUM_STRANGERS, 3, S, S]: one view of each of so many inventions."""
+    """Network inputs float32 [NUM_STRANGERS, looks, 3, S, S]: of so many inventions."""
     from litecli.drawn import class_view  # adapt and classify never draw, and start without it
 
-    views = (class_view(n, 0, SEED, preprocess.image_size) for n in range(NUM_STRANGERS))
-    return np.stack([images.to_input(view, preprocess) for view in views])
+    whole = replace(preprocess, crop_pct=1.0)
+    drawn = (class_view(n, 0, SEED, preprocess.image_size) for n in range(NUM_STRANGERS))
+    looks = (images.to_looks(images.from_pixels(pixels), whole) for pixels in drawn)
+    return np.stack([images.to_input(squares, preprocess) for squares in looks])
 
 
 def stranger_tensor(features: np.ndarray) -> np.ndarray:

@@ -137,10 +137,10 @@ class _Network:
         self._first_look: FirstLook | None = None
         self._lock = Lock()
 
-    def see(self, photo: Photo, square: np.ndarray, pixels: np.ndarray) -> Photo:
+    def see(self, photo: Photo, looks: np.ndarray, inputs: np.ndarray) -> Photo:
         """Runs in a thread: a photo with its features, or with FiLM what `keep` needs of it.
 
-        It comes as uint8 [S, S, 3] and as the network's input, float32 [3, S, S].
+        Its looks come as uint8 [looks, S, S, 3] and as inputs, float32 [looks, 3, S, S].
         """
         with self._lock:
             if self.model.config.film:
@@ -149,9 +149,9 @@ class _Network:
                 encoder = self._encoder = self._encoder or Encoder(self.model.folder)
         began = time.perf_counter()
         if self.model.config.film:
-            photo = replace(photo, first_look=look.see(pixels), square=square)
+            photo = replace(photo, first_look=look.see(inputs[0]), square=looks[0])
         else:
-            photo = replace(photo, embedding=encoder.encode(pixels[None])[0])
+            photo = replace(photo, embedding=encoder.features(inputs))
             self._check_size(photo)
         with self._lock:
             self.seconds += time.perf_counter() - began
@@ -244,13 +244,13 @@ def _read_photo(
         photo_hash = images.photo_hash(data)
         if known and photo_hash in known:
             return known[photo_hash]
-        square, loaded = images.load_square(data, preprocess)
+        looks, loaded = images.load_looks(data, preprocess)
     except PhotoError as error:
         return error
-    pixels = images.to_input(square, preprocess)
+    inputs = images.to_input(looks, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
-    photo = Photo(photo_hash, selfcheck.look(pixels), loaded.notes, thumbnail)
-    return network.see(photo, square, pixels)
+    photo = Photo(photo_hash, selfcheck.look(inputs[0]), loaded.notes, thumbnail)
+    return network.see(photo, looks, inputs)
 
 
 def _without_doubles(

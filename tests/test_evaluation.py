@@ -143,8 +143,8 @@ def test_photos_go_the_way_of_adapt(tiny_model: Model, write_objects: Callable[.
     inputs = methods.square_inputs(torch_model(tiny_model.config.preprocess), squares)
     for number, path in enumerate(dataset.paths):
         pixels, _ = images.load_input(path, tiny_model.config.preprocess)
-        np.testing.assert_array_equal(features[number], encoder.encode(pixels[None])[0])
-        np.testing.assert_array_equal(inputs(np.array([number]))[0].numpy(), pixels)
+        np.testing.assert_array_equal(features[number], encoder.encode(pixels)[0])
+        np.testing.assert_array_equal(inputs(np.array([number])).numpy(), pixels)
 
 
 @pytest.mark.parametrize("values", [[0.2, 0.4, 0.9], [0.5] * 4, [1.0]])

@@ -174,7 +174,7 @@ def test_adapt_and_classify_are_the_torch_model(
     new = [photo(name, 80 + seed) for seed, name in enumerate(("keys", "mug", "bowl"))]
 
     def inputs(photos: list) -> torch.Tensor:
-        arrays = [load_input(source, model.config.preprocess)[0] for source in photos]
+        arrays = [load_input(source, model.config.preprocess)[0][0] for source in photos]
         return torch.from_numpy(np.stack(arrays))
 
     with torch.no_grad():

@@ -100,14 +100,14 @@ def test_photos(figures: Figures, mutant: tuple[Any, ...]) -> None:
     data = with_true_checksums(data) if checksums else data
     with figures.timed():
         try:
-            square, photo = images.load_square(data, PREPROCESS)
+            looks, photo = images.load_looks(data, PREPROCESS)
         except PhotoError as error:
             figures.ends[error.reason.partition(" (")[0]] += 1
             assert error.reason
             return
         images.thumbnail_jpeg(photo.image)
     figures.ends["used"] += 1
-    assert square.shape == (32, 32, 3) and photo.image.mode == "RGB"
+    assert looks.shape == (1, 32, 32, 3) and photo.image.mode == "RGB"
 
 
 @pytest.fixture

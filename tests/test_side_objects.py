@@ -78,7 +78,7 @@ def answer(data: bytes, profile: Profile, model: Model, **options) -> prediction
 def by_the_centre(data: bytes, profile: Profile, model: Model) -> tuple[np.ndarray, float]:
     """Probabilities [C] and novelty of a photo's centre square alone."""
     pixels, _ = images.load_input(data, model.config.preprocess)
-    feature = Encoder(model.folder).encode(pixels[None])
+    feature = Encoder(model.folder).encode(pixels)
     head = model_heads.head_of(model, profile.head)
     scores = head.score(profile.head_params, feature)
     level = confidence.novelty(feature, profile.embeddings, profile.photo_labels)[0]
@@ -188,7 +188,7 @@ def stripes(length: int, short: int, tall: bool) -> Image.Image:
 def test_ends_are_squares_against_the_short_sides(tall: bool) -> None:
     raw = Preprocess(image_size=SIDE, crop_pct=0.5, mean=(0, 0, 0), std=UNSCALED)
     ends = sides.ends_of(stripes(200, 120, tall))
-    first, last = (sides.end_input(end, raw) for end in ends)
+    first, last = (sides.end_input(end, raw)[0] for end in ends)
     side = round(sides.SQUARE * 120)
     for end, start in ((first, 0), (last, 200 - side)):
         assert end.shape == (3, SIDE, SIDE) and end.dtype == np.float32

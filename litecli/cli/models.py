@@ -133,6 +133,12 @@ def fetch(
     image_size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")
     ] = None,
+    second_look: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, max=1.0, help="Also see the middle closer: this share of the short side."
+        ),
+    ] = None,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Accept the weights' own licence.")
     ] = False,
@@ -149,7 +155,14 @@ def fetch(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name
         config = model_folder.fetch(
-            network, folder, weights, head, image_size, common.offline, accept_license
+            network,
+            folder,
+            weights,
+            head,
+            image_size,
+            second_look or 0.0,
+            common.offline,
+            accept_license,
         )
         made = library.add_model(folder, name, replace=replace)
     _done(common, made, f"was made in {made.folder}")

@@ -83,13 +83,14 @@ def main() -> None:
         home, photos = Path(name, "home"), Path(name, "photos")
         kind, objects = ("heic", 3) if arguments.heic else ("jpg", 10)
         paths = write_photos(photos, objects, 10, kind=kind)
-        side = model.config.preprocess.image_size
-        blank = np.zeros((1, 3, side, side), np.float32)
+        preprocess = model.config.preprocess
+        side = preprocess.image_size
+        blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
         encoder = Encoder(model.folder)
 
         def network() -> None:
             for _ in paths:
-                encoder.encode(blank)
+                encoder.features(blank)
 
         adapt = (*LITECLI, "adapt", str(photos), "--model", folder)
         ways: dict[str, Callable[[], object]] = {

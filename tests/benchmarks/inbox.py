@@ -38,9 +38,10 @@ def main() -> None:
         paths = write_photos(photos, 10, DIFFERENT // 10, tuple(arguments.size))
         adapt = (*LITECLI, "adapt", str(photos), "--model", str(model.folder))
         subprocess.run(adapt, check=True, capture_output=True, env=environment(home))
-        encoder, side = Encoder(model.folder), model.config.preprocess.image_size
-        blank = np.zeros((1, 3, side, side), np.float32)
-        network = shared(lambda: [encoder.encode(blank) for _ in paths])
+        encoder, preprocess = Encoder(model.folder), model.config.preprocess
+        side = preprocess.image_size
+        blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
+        network = shared(lambda: [encoder.features(blank) for _ in paths])
         floor = (shared(lambda: decode(paths, model)) + network) / len(paths)
         print(f"{model.name}, {arguments.size[0]} x {arguments.size[1]}: floor {1 / floor:.0f}/s")
         print(f"{'photos':>7} {'seconds':>8} {'photos/s':>9} {'of floor':>9} {'peak MB':>8}")

@@ -75,9 +75,9 @@ def looks(photo: images.LoadedPhoto, preprocess: Preprocess) -> list[np.ndarray]
         left, top = (image.width - short) // 2 + x, (image.height - short) // 2 + y
         squares.append(image.crop((left, top, left + short, top + short)))
     whole = replace(preprocess, crop_pct=1.0)
-    prepared = [images.to_square(image, preprocess)]
-    prepared += [images.to_square(square, whole) for square in squares[:2]]
-    prepared += [images.to_square(square, preprocess) for square in squares[2:]]
+    prepared = [images.to_looks(image, preprocess)]
+    prepared += [images.to_looks(square, whole) for square in squares[:2]]
+    prepared += [images.to_looks(square, preprocess) for square in squares[2:]]
     inputs = [images.to_input(pixels, preprocess) for pixels in prepared]
     return inputs + [sides.end_input(end, preprocess) for end in sides.ends_of(image)]
 
@@ -95,7 +95,7 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
     chosen = {n for pool in pools for n in rng.permutation(pool)[:each].tolist()}
 
     def see(inputs: list[np.ndarray]) -> np.ndarray:
-        return np.stack([encoder.encode(pixels[None])[0] for pixels in inputs])
+        return np.stack([encoder.features(looks) for looks in inputs])
 
     features, wide, made = np.zeros((len(objects), model.config.num_features)), [], []
     for number, path in enumerate(dataset.paths):
@@ -108,7 +108,7 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
             wide.append((see(looks(photo, preprocess)), number, 0))
             features[number] = wide[-1][0][CENTRE]
         else:
-            centre = images.to_square(photo.image, preprocess)
+            centre = images.to_looks(photo.image, preprocess)
             features[number] = see([images.to_input(centre, preprocess)])[0]
         if grounds and number in chosen:
             for place, picture in pictures(photo.image, grounds, rng):
@@ -293,10 +293,10 @@ def show_cost(model: Model, repeats: int = 15) -> None:
     for _ in range(repeats):
         began = time.perf_counter()
         centre, photo = images.load_input(buffer.getvalue(), preprocess)
-        encoder.encode(centre[None])
+        encoder.features(centre)
         middle = time.perf_counter()
         for end in sides.ends_of(photo.image):
-            encoder.encode(sides.end_input(end, preprocess)[None])
+            encoder.features(sides.end_input(end, preprocess))
         times.append((middle - began, time.perf_counter() - began))
     centre, both = np.median(times, axis=0) * 1000
     print(f"\n12-megapixel JPEG, one thread, median of {repeats}:")

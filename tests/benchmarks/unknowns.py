@@ -67,7 +67,7 @@ def read_collection(folder: Path, model: Model) -> Collection:
     looks = np.zeros((len(usable), selfcheck.LOOK_SIDE**2), np.int8)
     for n, pixels in enumerate(images.in_order(read, dataset.paths)):
         if pixels is not None:
-            features[n], looks[n] = encoder.encode(pixels[None])[0], selfcheck.look(pixels)
+            features[n], looks[n] = encoder.features(pixels), selfcheck.look(pixels[0])
             usable[n] = True
     pools = [np.array(pool) for pool in dataset.keep(usable).sources[0].support]
     return Collection(folder.name, features, looks, pools)

@@ -1,0 +1,92 @@
+"""A model may look twice: its features are then the mean of two crops, in every command alike."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from litecli import evaluation, images, predictions, storage
+from litecli.config import ModelConfig, Preprocess
+from litecli.datasets import read_dataset
+from litecli.encoder import Encoder
+from litecli.model_folder import fetch
+from litecli.model_library import Model, open_model
+from litecli.personalize import adapt
+from litecli.strangers import stranger_inputs, strangers_of
+
+TWICE = Preprocess(image_size=32, second_look=0.5)
+
+
+@pytest.fixture
+def looks_twice(tiny_model: Model) -> Model:
+    """`tiny_model` with a second look at half of the photo."""
+    weights = tiny_model.folder / "model.safetensors"
+    tensors, _ = storage.read_tensors(weights)
+    seen = replace(tiny_model.config.preprocess, second_look=0.5)
+    config = replace(tiny_model.config, preprocess=seen)
+    storage.write_tensors(weights, tensors, {"litecli": storage.to_json(config.to_dict())})
+    return open_model(tiny_model.folder)
+
+
+def test_the_second_look_is_the_middle_closer_and_mirrored() -> None:
+    picture = np.zeros((128, 160, 3), np.uint8)
+    picture[32:96, 48:80] = (255, 0, 0)  # the left of the middle half
+    picture[32:96, 80:112] = (0, 0, 255)
+    first, second = images.to_looks(images.from_pixels(picture), TWICE)
+    assert first.shape == second.shape == (32, 32, 3)
+    np.testing.assert_array_equal(first, images.to_square(Image.fromarray(picture), TWICE))
+    inner = second[2:-2]
+    assert (inner[:, 2:14] == (0, 0, 255)).all() and (inner[:, 18:-2] == (255, 0, 0)).all()
+    assert len(images.to_looks(images.from_pixels(picture), replace(TWICE, second_look=0.0))) == 1
+
+
+def test_every_command_takes_the_mean_of_both_looks(
+    looks_twice: Model, write_objects: Callable[..., Path], photo: Callable[[str, int], bytes]
+) -> None:
+    folder = write_objects({"keys": 3, "mug": 3})
+    profile = adapt(folder, looks_twice, name="mine").profile
+    encoder, preprocess = Encoder(looks_twice.folder), looks_twice.config.preprocess
+    path = folder / profile.photo_paths[0]
+    once, closer = images.load_input(path, preprocess)[0]
+    both = encoder.encode(np.stack([once, closer]))
+    np.testing.assert_allclose(profile.embeddings[0], both.mean(axis=0), rtol=1e-5)
+    assert np.abs(both[0] - both[1]).max() > 0.01 * np.abs(both).max()
+
+    dataset = read_dataset([folder])
+    features, _ = evaluation.encode_dataset(dataset, encoder, looks_twice, None)
+    order = [dataset.paths.index(folder / name) for name in profile.photo_paths]
+    np.testing.assert_array_equal(features[order], profile.embeddings)
+
+    [own] = predictions.classify([path], profile, looks_twice)
+    assert own.nearest == profile.photo_paths[0]
+    [seen] = predictions.classify([("x", photo("keys", 70))], profile, looks_twice)
+    single = replace(looks_twice.config, preprocess=replace(preprocess, second_look=0.0))
+    plain = Model(looks_twice.name, looks_twice.folder, single, looks_twice.fingerprint)
+    [other] = predictions.classify([("x", photo("keys", 70))], profile, plain)
+    assert seen.novelty != other.novelty
+
+
+def test_fetch_gives_a_model_a_second_look(tmp_path: Path) -> None:
+    from litecli import backbone
+
+    torch.save(backbone.build("test_byobnet", "none", 32).network.state_dict(), tmp_path / "w.pth")
+    weights = str(tmp_path / "w.pth")
+    fetch("test_byobnet", tmp_path / "two", weights, image_size=32, second_look=0.5)
+    model = open_model(tmp_path / "two")
+    assert model.config.preprocess.crops == (model.config.preprocess.crop_pct, 0.5)
+    inputs, strangers = stranger_inputs(model.config.preprocess), strangers_of(model)
+    assert strangers is not None and inputs.shape[1] == 2
+    features = np.stack([Encoder(model.folder).features(looks) for looks in inputs])
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    np.testing.assert_allclose(strangers, features / lengths, atol=2e-3)
+
+
+@pytest.mark.parametrize(("share", "film"), [(0.01, ()), (1.5, ()), (0.5, ("norm",))])
+def test_a_second_look_that_cannot_be_is_refused(share: float, film: tuple[str, ...]) -> None:
+    config = ModelConfig("m", "tiny", 4, Preprocess(second_look=share), film=film)
+    with pytest.raises(ValueError, match="second_look"):
+        ModelConfig.from_dict(config.to_dict())
