@@ -12,12 +12,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli.config import Preprocess
+from litecli.images import in_order
 
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the stored square
 
 
 class View:
-    """Turns stored squares into inputs [B, 3, S, S]; `augment` = the (seed, k) of random views."""
+    """Turns stored squares into inputs [B, 3, S, S]; `augment` = the (seed, k) of random views.
+
+    `threads` cut out the images of a batch together; None = one for each core.
+    """
 
     def __init__(
         self,
@@ -25,8 +29,10 @@ class View:
         preprocess: Preprocess,
         augment: tuple[int, ...] | None = None,
         smallest_crop: float = 0.4,
+        threads: int | None = None,
     ) -> None:
         self.squares = squares
+        self.threads = threads
         self.preprocess = preprocess
         self.augment = augment
         self.smallest_crop = smallest_crop
@@ -34,18 +40,22 @@ class View:
     def __call__(self, numbers: Sequence[int] | np.ndarray) -> Tensor:
         """Inputs [B, 3, S, S] float32 of the images with these numbers."""
         if self.augment is None:
-            plain = torch.stack([self._plain(n) for n in numbers]).numpy()
-            return torch.from_numpy(normalise(plain, self.preprocess))
-        crops, colours = [], []
-        for number in numbers:
-            rng = np.random.default_rng((*self.augment, int(number)))
-            crops.append(self._random_crop(self.squares(int(number)), rng))
-            colours.append(rng.uniform(-1.0, 1.0, size=4))
-        return jittered_inputs(crops, colours, self.preprocess)
+            plain = torch.stack(list(in_order(self._plain, map(int, numbers), self.threads)))
+            return torch.from_numpy(normalise(plain.numpy(), self.preprocess))
+        seen = list(in_order(self._augmented, map(int, numbers), self.threads))
+        crops, lights = [crop for crop, _ in seen], [light for _, light in seen]
+        return jittered_inputs(crops, lights, self.preprocess)
+
+    def _augmented(self, number: int) -> tuple[Tensor, np.ndarray]:
+        """A random crop and the light it is seen in."""
+        assert self.augment is not None
+        rng = np.random.default_rng((*self.augment, number))
+        crop = self._random_crop(self.squares(number), rng)
+        return crop, rng.uniform(-1.0, 1.0, size=4)
 
     def _plain(self, number: int) -> Tensor:
         """The centre crop that adapt and classify see (the stored square is the short side)."""
-        square = self.squares(int(number))
+        square = self.squares(number)
         side = len(square)
         kept = min(side, round(side * self.preprocess.image_size / self.preprocess.resize_side))
         edge = (side - kept) // 2

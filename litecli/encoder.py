@@ -8,12 +8,23 @@ convolution and norm still fuse: a personal network costs what the plain one cos
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
 
 from litecli.config import ENCODER_GRAPH
 from litecli.errors import ExitCode, LiteError
+
+
+class PhotoEncoder(Protocol):
+    """What adapt asks of a network; any thread may call it."""
+
+    together: int  # photos that `features` is best given at once; 1: each thread encodes its own
+
+    def features(self, looks: np.ndarray) -> np.ndarray:
+        """Features float32 [..., D] of photos [..., looks, 3, S, S]; "..." may be `together`."""
+        ...
 
 
 class Encoder:
@@ -23,6 +34,8 @@ class Encoder:
     external data). `graph`: the network's, or TASK_GRAPH for the set encoder.
     Raises LiteError (MISSING) when the graph or its weights cannot be loaded.
     """
+
+    together = 1
 
     def __init__(
         self,

@@ -17,7 +17,8 @@ are drawn independently: `task_backward` takes one for each.
 ordinary back-propagation through everything, the reference the others are tested against.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -141,10 +142,23 @@ def parts(total: int, chunk: int) -> Iterator[Tensor]:
     return iter(torch.arange(total).split(chunk)) if total else iter(())
 
 
+def read_ahead(images: Images, wanted: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The images of each index tensor; a thread reads the next ones while these are used."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead: Future[Tensor] | None = None
+        for indices in wanted:
+            following = reader.submit(images.__getitem__, indices)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
 def encode_all(encode: Callable[[Tensor], Tensor], images: Images, chunk: int) -> Tensor:
     """Outputs [N, D] of every image without a graph, `chunk` images at a time."""
     with torch.no_grad():
-        return torch.cat([encode(images[part]) for part in parts(len(images), chunk)])
+        return torch.cat([encode(x) for x in read_ahead(images, parts(len(images), chunk))])
 
 
 def support_backward(
@@ -159,14 +173,16 @@ def support_backward(
     `gradients` is dL/de_n [N, D], taken at the exact forward values. Adds to the `.grad` of
     everything `encode` depends on.
     """
-    for part in parts(len(subset.indices), chunk):
-        chosen = subset.indices[part]
+    if not len(subset.indices):
+        return
+    chunks = subset.indices.split(chunk), subset.weights.split(chunk)
+    for pixels, chosen, weights in zip(read_ahead(images, chunks[0]), *chunks, strict=True):
         with torch.enable_grad():
-            outputs = encode(images[chosen])
+            outputs = encode(pixels)
         if not outputs.requires_grad:
             return  # a frozen encoder: nothing to learn on this path
-        weights = subset.weights[part].to(outputs)
-        outputs.backward(gradients[chosen.to(gradients.device)] * weights[:, None])
+        share = weights.to(outputs)[:, None]
+        outputs.backward(gradients[chosen.to(gradients.device)] * share)
 
 
 def task_backward(
@@ -199,11 +215,10 @@ def task_backward(
     leaves = _leaves(fitted)
 
     num_query, total = len(task.query_labels), 0.0
-    for part in parts(num_query, query_batch):
+    ahead = read_ahead(task.query_images, parts(num_query, query_batch))
+    for pixels, labels in zip(ahead, task.query_labels.split(query_batch), strict=True):
         with torch.enable_grad():
-            queries = encode(task.query_images[part])
-            labels = task.query_labels[part.to(task.query_labels.device)]
-            summed = learner.loss(leaves, queries, labels)
+            summed = learner.loss(leaves, encode(pixels), labels)
             (summed * (scale / num_query)).backward()
         total += float(summed.detach())
 

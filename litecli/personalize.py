@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from litecli import selfcheck
+from litecli.encoder import PhotoEncoder
 from litecli.folders import Skipped, scan_objects
 from litecli.model_heads import head_of
 from litecli.model_library import Model
@@ -62,18 +63,20 @@ def adapt(
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    make_encoder: Callable[[], PhotoEncoder] | None = None,
 ) -> Adaptation:
     """Learn the objects of a folder: one sub-folder of photos per object. Saves nothing.
 
     `head` is a key of heads.HEADS, "auto", or None for the model's own choice. `previous` lends
     the features of photos it has already seen by the same model, with FiLM only if no photo came
     or went; the profile is the same, byte for byte, as without it. `progress(done, total)` is
-    called after every photo.
+    called after every photo. `make_encoder`: what runs the network, if not onnxruntime; with
+    another one than last time, "the same" is to 1e-3 and no longer byte for byte.
     Raises LiteError (USAGE, INPUT) for folders that cannot be learned from.
     """
     start = time.perf_counter()
     scan = scan_objects(folder, max_photos)
-    support = read_support(scan, model, previous, thumbnails, progress)
+    support = read_support(scan, model, previous, thumbnails, progress, make_encoder)
     began = time.perf_counter()
     names, labels = _numbered(support.labels)
     features = np.stack(

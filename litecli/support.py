@@ -7,38 +7,24 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 
 from litecli import images, selfcheck
 from litecli.decoding import read_file
-from litecli.encoder import Encoder
+from litecli.encoder import PhotoEncoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
-from litecli.folding import FirstLook
 from litecli.model_library import Model
+from litecli.passes import Network, Photo
 from litecli.profile import Profile
 
 Place = tuple[str, str, str]  # of a photo: label, relative path, hash
 
 _ALL_ANEW = "photos came or went, so all were read anew: with this model each depends on the others"
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A photo's content, whatever its name: what a profile keeps of it."""
-
-    hash: str  # sha256 of the file's bytes
-    look: np.ndarray  # int8 [256]; see selfcheck.look
-    notes: tuple[str, ...]  # "dark", "very small", ...
-    thumbnail: bytes | None  # JPEG
-    embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
-    first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
-    square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
 
 
 @dataclass(frozen=True)
@@ -62,15 +48,17 @@ def read_support(
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    make_encoder: Callable[[], PhotoEncoder] | None = None,
 ) -> Support:
     """Read and embed the photos of a scan; `previous` lends what it knows of the same photos.
 
+    `make_encoder` is called when the first photo is to be encoded; None is onnxruntime.
     Raises LiteError: INPUT (no photo can be used), MACHINE (no room for temporary files).
     """
     start = time.perf_counter()
     known = _known_photos(previous, model, thumbnails)
     film: dict[str, np.ndarray] = {}
-    with closing(_Network(model)) as network:
+    with closing(Network(model, make_encoder)) as network:
         read = partial(_read_photo, network=network, thumbnails=thumbnails)
         photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
         kept, doubles, notes = _without_doubles(places)
@@ -104,7 +92,7 @@ def read_support(
 def _see_all(
     scan: Scan,
     read: Callable[[Path], Photo | PhotoError],
-    network: "_Network",
+    network: Network,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, Photo], list[Place], list[Skipped]]:
     """The photos of a scan by hash, where each was found, and the files that are none."""
@@ -112,7 +100,7 @@ def _see_all(
     photos: dict[str, Photo] = {}
     places: list[Place] = []
     skipped = list(scan.skipped)
-    ahead = images.in_order(read, [path for _, path in items])
+    ahead = network.encoded(images.in_order(read, [path for _, path in items]))
     for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
         relative = path.relative_to(scan.folder).as_posix()
         if isinstance(photo, PhotoError):
@@ -124,93 +112,6 @@ def _see_all(
         if progress:
             progress(done // network.passes, len(items))
     return photos, places, skipped
-
-
-class _Network:
-    """A model's passes over photos, timed; its graphs are not loaded when nothing is new."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.passes = 2 if model.config.film else 1
-        self.seconds = 0.0  # of all threads together
-        self._encoder: Encoder | None = None
-        self._first_look: FirstLook | None = None
-        self._lock = Lock()
-
-    def see(self, photo: Photo, looks: np.ndarray, inputs: np.ndarray) -> Photo:
-        """Runs in a thread: a photo with its features, or with FiLM what `keep` needs of it.
-
-        Its looks come as uint8 [looks, S, S, 3] and as inputs, float32 [looks, 3, S, S].
-        """
-        with self._lock:
-            if self.model.config.film:
-                look = self._first_look = self._first_look or FirstLook(self.model)
-            else:
-                encoder = self._encoder = self._encoder or Encoder(self.model.folder)
-        began = time.perf_counter()
-        if self.model.config.film:
-            photo = replace(photo, first_look=look.see(inputs[0]), square=looks[0])
-        else:
-            photo = replace(photo, embedding=encoder.features(inputs))
-            self._check_size(photo)
-        with self._lock:
-            self.seconds += time.perf_counter() - began
-        return photo
-
-    def keep(self, photo: Photo) -> Photo:
-        """A photo without what only `fold` needs of it: that is put aside."""
-        if photo.first_look is None or photo.square is None:
-            return photo
-        assert self._first_look is not None
-        self._first_look.add(photo.hash, photo.square, photo.first_look)
-        return replace(photo, first_look=None, square=None)
-
-    def fold(
-        self,
-        photos: Mapping[str, Photo],
-        paths: Mapping[str, Path],
-        read: Callable[[Path], Photo | PhotoError],
-        progress: Callable[[int, int], None] | None,
-    ) -> tuple[dict[str, np.ndarray], dict[str, Photo]]:
-        """FiLM values for these photos, by hash, and the photos with features under them.
-
-        Those that were not seen, because their features were known, are read again.
-        """
-        look = self._first_look = self._first_look or FirstLook(self.model)
-        late = [photo_hash for photo_hash in photos if photo_hash not in look]
-        again = images.in_order(read, [paths[photo_hash] for photo_hash in late])
-        for photo_hash, photo in zip(late, again, strict=True):
-            if isinstance(photo, PhotoError) or photo.hash != photo_hash:
-                raise LiteError(
-                    f"{paths[photo_hash]} changed while it was read.",
-                    fix="the same command again",
-                    code=ExitCode.INPUT,
-                )
-            self.keep(photo)
-        began = time.perf_counter()
-        film = look.norms(photos)
-        embedded = {}
-        for photo_hash, embedding in look.features(film, photos):
-            embedded[photo_hash] = replace(photos[photo_hash], embedding=embedding)
-            if progress:
-                progress((len(photos) + len(embedded)) // 2, len(photos))
-        self.seconds += (time.perf_counter() - began) * images.workers()
-        return film, embedded
-
-    def close(self) -> None:
-        """Delete what was kept on disk for `fold`."""
-        if self._first_look is not None:
-            self._first_look.close()
-
-    def _check_size(self, photo: Photo) -> None:
-        if photo.embedding is None or len(photo.embedding) == self.model.config.num_features:
-            return
-        raise LiteError(
-            f"The model in {self.model.folder} is damaged.",
-            f"Its features are {len(photo.embedding)} numbers, not what its config promises.",
-            "fetch or add it again: litecli models --help",
-            code=ExitCode.MISSING,
-        )
 
 
 def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> dict[str, Photo]:
@@ -232,7 +133,7 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
 
 
 def _read_photo(
-    path: Path, network: _Network, thumbnails: bool, known: Mapping[str, Photo] | None = None
+    path: Path, network: Network, thumbnails: bool, known: Mapping[str, Photo] | None = None
 ) -> Photo | PhotoError:
     """Runs in a thread: the known photo of these bytes, or a new one and its features, or why not.
 

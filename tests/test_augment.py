@@ -29,13 +29,16 @@ def squares(number: int) -> np.ndarray:
 
 
 def test_random_views_depend_on_seed_episode_and_image_alone() -> None:
-    def views(augment: tuple[int, ...], numbers: list[int]) -> dict[int, torch.Tensor]:
-        view = View(squares, PREPROCESS, augment)
+    def views(
+        augment: tuple[int, ...], numbers: list[int], threads: int | None = None
+    ) -> dict[int, torch.Tensor]:
+        view = View(squares, PREPROCESS, augment, threads=threads)
         return dict(zip(numbers, view(numbers), strict=True))
 
     first = views((3, 8), [0, 1, 2, 3])
-    again = views((3, 8), [3, 1])
-    assert all(torch.equal(again[n], first[n]) for n in again)
+    for threads in (1, 3):
+        again = views((3, 8), [3, 1], threads)
+        assert all(torch.equal(again[n], first[n]) for n in again)
     for other in ((3, 9), (4, 8)):
         assert not torch.equal(views(other, [1])[1], first[1])
     same_square = View(lambda _: squares(0), PREPROCESS, (3, 8))([0, 1])
@@ -51,7 +54,7 @@ def test_the_plain_view_is_what_adapt_sees(
     preprocess = Preprocess(image_size=56, interpolation=interpolation)
     path = tmp_path / "photo.png"
     scene(1, size).save(path)
-    expected, _ = images.load_input(path, preprocess)
+    (expected,), _ = images.load_input(path, preprocess)
     stored = images.load_pixels(path, preprocess.resize_side)
     found = View(lambda _: stored, preprocess)([0])[0].numpy()
     assert found.dtype == np.float32 and found.shape == expected.shape

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from litecli import backbone, folding, library, personalize, predictions, storage, support
+from litecli import backbone, folding, library, passes, personalize, predictions, storage
 from litecli.config import TASK_GRAPH
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
@@ -222,8 +222,8 @@ def test_nothing_is_made_anew_while_the_photos_are_the_same(
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a graph was loaded")
 
-    monkeypatch.setattr(support, "FirstLook", refused)
-    monkeypatch.setattr(support, "Encoder", refused)
+    monkeypatch.setattr(passes, "FirstLook", refused)
+    monkeypatch.setattr(passes, "Encoder", refused)
     again = adapt(folder, model, previous=first.profile)
     assert (again.embedded, again.reused) == (0, 7)
     known = again.profile.check.pop("left_out"), first.profile.check.pop("left_out")

@@ -14,15 +14,15 @@ PACKAGE = Path(litecli.__file__).parent
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
     "errors config events",
-    "labelled walk drawn_shapes drawn_backgrounds episodes profile augment lite storage encoder",
+    "labelled walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
     "memory colours",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "weights graph run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out ranks film",
     "backbone images heads model_library profile_library",
-    "library confidence pixels model_tensors",
+    "torch_encoder library confidence pixels model_tensors augment",
     "folding model_heads advice sides strangers",
-    "selfcheck training_data teacher",
+    "selfcheck training_data teacher passes",
     "findings support audit_data audit_plot audit_moments",
     "personalize predictions report",
     "model report_page",
@@ -47,7 +47,7 @@ TORCH_SIDE = {
     *("augment", "lite", "film", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
     *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
-    *("audit_learner", "audit_moments"),
+    *("audit_learner", "audit_moments", "torch_encoder"),
 }
 TORCH = {"torch", "torchvision", "timm"}
 HOMES = {

@@ -1,5 +1,6 @@
 """The support gradient against theory: the mean over all subsets is the full gradient, exactly."""
 
+import threading
 from itertools import combinations, pairwise
 
 import pytest
@@ -312,6 +313,29 @@ def test_images_are_read_only_when_asked_for() -> None:
     learner.backward(same, Subset(torch.arange(6), torch.ones(6)), chunk=2)
     assert streamed.largest == 2
     assert_equal(learner.gradients(), full_gradients(learner, task), 1e-10)
+
+
+def test_the_next_images_are_read_while_these_are_used() -> None:
+    began = [threading.Event() for _ in range(3)]
+
+    class Slow:
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, indices: Tensor) -> Tensor:
+            number = int(indices[0]) // 2
+            began[number].set()
+            if number == 2:
+                raise OSError("gone")
+            return indices.double()
+
+    ahead = lite.read_ahead(Slow(), lite.parts(6, 2))
+    assert next(ahead).tolist() == [0, 1]
+    assert began[1].wait(10)  # with nobody asking for it yet
+    assert next(ahead).tolist() == [2, 3]
+    with pytest.raises(OSError, match="gone"):  # where its images would have come
+        next(ahead)
+    assert list(lite.read_ahead(Slow(), [])) == []
 
 
 def test_grad_mode_survives_an_error() -> None:

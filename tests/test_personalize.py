@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litecli import library, personalize, predictions, selfcheck, storage, support
+from litecli import library, personalize, predictions, selfcheck, storage
+from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model
 from litecli.profile import Profile, to_tensors
@@ -117,7 +118,7 @@ def test_a_stranger_is_unknown_and_an_own_object_is_not(
 
 
 def encode(model: Model, pixels: np.ndarray) -> np.ndarray:
-    return support.Encoder(model.folder).encode(pixels[None])
+    return Encoder(model.folder).encode(pixels[None])
 
 
 def test_a_second_adapt_embeds_only_what_is_new_and_equals_a_first_one(

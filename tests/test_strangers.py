@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from litecli import backbone, confidence
-from litecli.cli.adapt import forecast_text
+from litecli.cli.adapt_output import forecast_text
 from litecli.config import Preprocess
 from litecli.encoder import Encoder
 from litecli.model import FewShotModel

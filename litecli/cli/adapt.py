@@ -1,20 +1,15 @@
 """`litecli adapt FOLDER`: learn the objects of a folder of photos and save them as a profile."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import Output, counted, duration, shortened, size
+from litecli.cli.adapt_output import check_totals, show_adaptation, show_scan
+from litecli.cli.engine import EngineName, check_engine, choose_engine
+from litecli.cli.options import Common, command
+from litecli.cli.output import size
 from litecli.errors import ExitCode, LiteError
-
-if TYPE_CHECKING:
-    from litecli.folders import Scan, Skipped
-    from litecli.personalize import Adaptation
-    from litecli.profile import Profile
-
-SKIPPED_SHOWN = 5  # the rest with -v or --json
 
 EXAMPLES = (
     "litecli adapt ./my_objects",
@@ -55,6 +50,10 @@ def adapt(
     min_accuracy: Annotated[
         float | None, typer.Option(help="Save nothing when the check is below this, 0 to 1.")
     ] = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option("--engine", help="Runs the network; auto: onnx, or torch for many on CUDA."),
+    ] = EngineName.AUTO,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be learned.")
     ] = False,
@@ -76,7 +75,7 @@ def adapt(
             fix="-o my_objects.safetensors",
             code=ExitCode.USAGE,
         )
-    on_the_processor(common, "adapt")
+    check_engine(common, engine)
     if dry_run:
         show_scan(out, folders.scan_objects(folder, max_photos))
         return None
@@ -86,6 +85,12 @@ def adapt(
     previous = None
     if output is None:
         previous = library.check_folder(profile_name, folder, replace=replace)
+
+    def count_new() -> int:
+        found = sum(len(one.photos) for one in folders.scan_objects(folder, max_photos).objects)
+        return found - (len(previous.photo_paths) if previous else 0)
+
+    make_encoder = choose_engine(common, engine, base, count_new)
     learned = personalize.adapt(
         folder,
         base,
@@ -94,6 +99,7 @@ def adapt(
         max_photos=max_photos,
         previous=previous,
         thumbnails=not no_thumbnails,
+        make_encoder=make_encoder,
         progress=out.progress("Photos"),
     )
     correct, total = check_totals(learned)
@@ -129,128 +135,3 @@ def check_head(head: str | None) -> None:
             "--head auto",
             code=ExitCode.USAGE,
         )
-
-
-def check_totals(learned: "Adaptation") -> tuple[int, int]:
-    """Photos named right in the leave-one-out check, and photos checked."""
-    correct = sum(report.check_correct or 0 for report in learned.objects)
-    return correct, sum(report.check_total for report in learned.objects)
-
-
-def show_scan(out: Output, scan: "Scan") -> None:
-    """Print what --dry-run found."""
-    if out.json:
-        objects = [
-            {"label": o.label, "photos": len(o.photos), "notes": list(o.notes)}
-            for o in scan.objects
-        ]
-        skipped = [{"path": s.path, "reason": s.reason} for s in scan.skipped]
-        schema = {"schema": "litecli.adapt/1", "dry_run": True}
-        out.record({**schema, "objects": objects, "skipped": skipped, "notes": list(scan.notes)})
-        return
-    photos = sum(len(o.photos) for o in scan.objects)
-    objects_text = counted(len(scan.objects), "object")
-    out.result(f"Would learn {objects_text} from {counted(photos, 'photo')}; nothing was saved.")
-    rows = [(shortened(o.label), str(len(o.photos)), "; ".join(o.notes)) for o in scan.objects]
-    out.table(("object", "photos", "notes"), rows, right="photos")
-    show_skipped(out, scan.skipped, scan.ignored)
-    for note in scan.notes:
-        out.say(f"Note: {note}")
-
-
-def show_skipped(out: Output, skipped: "tuple[Skipped, ...]", ignored: int) -> None:
-    """Name the first files that were left out, all of them with --verbose."""
-    if ignored:
-        out.detail(f"Ignored {ignored} more: system files, and the films of Live Photos")
-    if not skipped:
-        return
-    shown = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
-    out.result(f"Skipped {counted(len(skipped), 'file')}:")
-    for item in shown:
-        out.result(f"  {shortened(item.path, 60)} ({item.reason})")
-    if len(shown) < len(skipped):
-        out.result(f"  and {len(skipped) - len(shown)} more; -v names all")
-
-
-def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> None:
-    """Print what was learned: the table, what was skipped, the forecast; or the JSON object."""
-    if out.json:
-        out.record(adaptation_json(learned, path))
-        return
-    objects = counted(len(learned.objects), "object")
-    photos = counted(sum(report.photos for report in learned.objects), "photo")
-    again = f" ({learned.reused} known from last time)" if learned.reused else ""
-    took = duration(learned.seconds["total"])
-    out.result(out.styled(f"Learned {objects} from {photos}{again} in {took}.", "bold"))
-    rows = [
-        (
-            shortened(report.label),
-            str(report.photos),
-            "-" if report.check_correct is None else f"{report.check_correct}/{report.check_total}",
-            "; ".join(report.notes),
-        )
-        for report in learned.objects
-    ]
-    out.table(("object", "photos", "check", "notes"), rows, right="photos check")
-    show_skipped(out, learned.skipped, learned.ignored)
-    for note in learned.notes:
-        out.result(f"Note: {note}")
-    out.result(forecast_text(learned))
-
-
-def forecast_text(learned: "Adaptation") -> str:
-    """What to expect of new photos, as a range, and of things that are none of the objects."""
-    low, high = learned.forecast
-    span = f"{low} to {high}" if low != high else str(low)
-    text = f"On new photos of these, expect {span} of 10 right."
-    if not check_totals(learned)[1]:
-        text = "There was nothing to check: how well it does shows with a second photo of each."
-    shares = {
-        "other things": learned.false_accepts.get("other_things"),
-        "things as alike as your objects are": learned.false_accepts.get("withheld_objects"),
-    }
-    told = [
-        f"of {name} {rough_share(1 - taken)}" for name, taken in shares.items() if taken is not None
-    ]
-    return f"{text} Called unknown: {', '.join(told)}." if told else text
-
-
-def rough_share(share: float) -> str:
-    """A share as a word: one profile cannot promise a percentage (decision 6)."""
-    steps = ((0.95, "nearly all"), (0.8, "most"), (0.6, "more than half"), (0.4, "about half"))
-    return next((word for least, word in steps if share >= least), "few")
-
-
-def adaptation_json(learned: "Adaptation", path: Path | None) -> dict[str, Any]:
-    """The `litecli.adapt/1` object; `path` is null when nothing was saved."""
-    correct, total = check_totals(learned)
-    profile: Profile = learned.profile
-    return {
-        "schema": "litecli.adapt/1",
-        "profile": profile.name,
-        "path": None if path is None else str(path),
-        "model": profile.model_name,
-        "head": profile.head,
-        "objects": [
-            {
-                "label": report.label,
-                "photos": report.photos,
-                "check_correct": report.check_correct,
-                "check_total": report.check_total,
-                "notes": list(report.notes),
-            }
-            for report in learned.objects
-        ],
-        "skipped": [{"path": item.path, "reason": item.reason} for item in learned.skipped],
-        "notes": list(learned.notes),
-        "check": {
-            "correct": correct,
-            "total": total,
-            "accuracy": correct / total if total else None,
-        },
-        "forecast": list(learned.forecast),
-        "false_accepts": learned.false_accepts,
-        "embedded": learned.embedded,
-        "reused": learned.reused,
-        "seconds": learned.seconds,
-    }

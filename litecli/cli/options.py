@@ -113,14 +113,19 @@ def on_the_processor(common: Common, name: str) -> None:
     Raises LiteError (MACHINE) for cuda; for mps it is a note.
     """
     if common.device == "cuda":
-        raise LiteError(
-            f"{name} has no CUDA device to use: it runs on the processor.",
-            "One photo takes a fraction of a second there.",
-            "--device cpu, or leave --device out",
-            code=ExitCode.MACHINE,
-        )
+        raise no_cuda(name)
     if common.device == "mps":
         common.out.say(f"Note: {name} runs on the processor; --device mps is ignored.")
+
+
+def no_cuda(name: str) -> LiteError:
+    """The error of a command that is to run on CUDA and cannot."""
+    return LiteError(
+        f"{name} has no CUDA device to use: it runs on the processor.",
+        "One photo takes a fraction of a second there.",
+        "--device cpu, or leave --device out",
+        code=ExitCode.MACHINE,
+    )
 
 
 def group(app: typer.Typer, name: str, panel: str) -> typer.Typer:

@@ -1,0 +1,146 @@
+"""What a model's networks make of photos, one at a time or many together, and how long it takes."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from litecli import images
+from litecli.encoder import Encoder, PhotoEncoder
+from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli.folding import FirstLook
+from litecli.model_library import Model
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo's content, whatever its name: what a profile keeps of it."""
+
+    hash: str  # sha256 of the file's bytes
+    look: np.ndarray  # int8 [256]; see selfcheck.look
+    notes: tuple[str, ...]  # "dark", "very small", ...
+    thumbnail: bytes | None  # JPEG
+    embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
+    first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
+    square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
+    inputs: np.ndarray | None = None  # float32 [looks, 3, S, S], until encoded with others
+
+
+class Network:
+    """A model's passes over photos, timed; its graphs are not loaded when nothing is new."""
+
+    def __init__(self, model: Model, make_encoder: Callable[[], PhotoEncoder] | None) -> None:
+        self.model = model
+        self._make_encoder = make_encoder or partial(Encoder, model.folder)
+        self.passes = 2 if model.config.film else 1
+        self.seconds = 0.0  # of all threads together
+        self._encoder: PhotoEncoder | None = None
+        self._first_look: FirstLook | None = None
+        self._lock = Lock()
+
+    def see(self, photo: Photo, looks: np.ndarray, inputs: np.ndarray) -> Photo:
+        """Runs in a thread: a photo with its features, or with what `encoded` or `keep` needs.
+
+        Its looks come as uint8 [looks, S, S, 3] and as inputs, float32 [looks, 3, S, S].
+        """
+        with self._lock:
+            if self.model.config.film:
+                look = self._first_look = self._first_look or FirstLook(self.model)
+            else:
+                encoder = self._encoder = self._encoder or self._make_encoder()
+                if encoder.together > 1:
+                    return replace(photo, inputs=inputs)
+        began = time.perf_counter()
+        if self.model.config.film:
+            photo = replace(photo, first_look=look.see(inputs[0]), square=looks[0])
+        else:
+            photo = replace(photo, embedding=encoder.features(inputs))
+            self._check_size(photo)
+        with self._lock:
+            self.seconds += time.perf_counter() - began
+        return photo
+
+    def encoded(self, photos: Iterable[Photo | PhotoError]) -> Iterator[Photo | PhotoError]:
+        """The same in order; those that `see` left to be encoded together now have features."""
+        held: list[Photo | PhotoError] = []
+        waiting = 0
+        for photo in photos:
+            held.append(photo)
+            waiting += isinstance(photo, Photo) and photo.inputs is not None
+            if not waiting or (self._encoder and waiting == self._encoder.together):
+                yield from self._encoded_together(held)
+                held, waiting = [], 0
+        yield from self._encoded_together(held)
+
+    def _encoded_together(self, photos: list[Photo | PhotoError]) -> Iterator[Photo | PhotoError]:
+        inputs = [one.inputs for one in photos if isinstance(one, Photo) and one.inputs is not None]
+        if not inputs or self._encoder is None:
+            yield from photos
+            return
+        began = time.perf_counter()
+        features = iter(self._encoder.features(np.stack(inputs)))
+        self.seconds += (time.perf_counter() - began) * images.workers()
+        for photo in photos:
+            if isinstance(photo, Photo) and photo.inputs is not None:
+                photo = replace(photo, embedding=next(features), inputs=None)
+                self._check_size(photo)
+            yield photo
+
+    def keep(self, photo: Photo) -> Photo:
+        """A photo without what only `fold` needs of it: that is put aside."""
+        if photo.first_look is None or photo.square is None:
+            return photo
+        assert self._first_look is not None
+        self._first_look.add(photo.hash, photo.square, photo.first_look)
+        return replace(photo, first_look=None, square=None)
+
+    def fold(
+        self,
+        photos: Mapping[str, Photo],
+        paths: Mapping[str, Path],
+        read: Callable[[Path], Photo | PhotoError],
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[dict[str, np.ndarray], dict[str, Photo]]:
+        """FiLM values for these photos, by hash, and the photos with features under them.
+
+        Those that were not seen, because their features were known, are read again.
+        """
+        look = self._first_look = self._first_look or FirstLook(self.model)
+        late = [photo_hash for photo_hash in photos if photo_hash not in look]
+        again = images.in_order(read, [paths[photo_hash] for photo_hash in late])
+        for photo_hash, photo in zip(late, again, strict=True):
+            if isinstance(photo, PhotoError) or photo.hash != photo_hash:
+                raise LiteError(
+                    f"{paths[photo_hash]} changed while it was read.",
+                    fix="the same command again",
+                    code=ExitCode.INPUT,
+                )
+            self.keep(photo)
+        began = time.perf_counter()
+        film = look.norms(photos)
+        embedded = {}
+        for photo_hash, embedding in look.features(film, photos):
+            embedded[photo_hash] = replace(photos[photo_hash], embedding=embedding)
+            if progress:
+                progress((len(photos) + len(embedded)) // 2, len(photos))
+        self.seconds += (time.perf_counter() - began) * images.workers()
+        return film, embedded
+
+    def close(self) -> None:
+        """Delete what was kept on disk for `fold`."""
+        if self._first_look is not None:
+            self._first_look.close()
+
+    def _check_size(self, photo: Photo) -> None:
+        if photo.embedding is None or len(photo.embedding) == self.model.config.num_features:
+            return
+        raise LiteError(
+            f"The model in {self.model.folder} is damaged.",
+            f"Its features are {len(photo.embedding)} numbers, not what its config promises.",
+            "fetch or add it again: litecli models --help",
+            code=ExitCode.MISSING,
+        )

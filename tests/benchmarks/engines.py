@@ -1,0 +1,170 @@
+"""`adapt` by onnxruntime and by torch: whole processes, and the network alone.
+
+    python tests/benchmarks/engines.py MODEL ... [--photos 100] [--runs 3] [--size 4032 3024]
+
+Whole: photos of drawn things in ten folders, all ways in turn, each a process of its own with its
+start; beside the seconds, how far the features are from onnxruntime's and how many of the photos
+the check names otherwise. Alone: photos a second of what `adapt` calls, as it calls it, beside
+timm's own network in bf16 and channels-last on batches that wait on the device. With CUDA, CUDA's
+rows are added. A MODEL is a name of `litecli models list` or a folder.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from made_photos import MEGAPIXELS_12, environment, write_photos
+
+from litecli import backbone, images, library
+from litecli.encoder import Encoder, PhotoEncoder
+from litecli.model_library import Model
+from litecli.torch_encoder import CUDA_TOGETHER, TorchEncoder
+
+FP32 = "import sys; from litecli.cli import main; sys.exit(main())"
+BF16 = (
+    "from functools import partial; from litecli import torch_encoder as t; "
+    "t.TorchEncoder = partial(t.TorchEncoder, bf16=True); " + FP32
+)
+SECONDS_ALONE = 3.0  # that the network alone runs, after its first photos
+
+
+def ways(cuda: bool) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Name -> program and arguments of `adapt`."""
+    chosen: dict[str, tuple[str, tuple[str, ...]]] = {"onnx": (FP32, ("--engine", "onnx"))}
+    for device in ("cpu", "cuda")[: 1 + cuda]:
+        for kind, program in (("fp32", FP32), ("bf16", BF16)):
+            arguments = ("--engine", "torch", "--device", device)
+            chosen[f"torch {kind} {device}"] = program, arguments
+    return chosen
+
+
+def whole(model: Model, photos: Path, runs: int, scratch: Path) -> None:
+    """Print the table of whole processes."""
+    chosen = ways(torch.cuda.is_available())
+    took: dict[str, list[float]] = {name: [] for name in chosen}
+    told: dict[str, dict] = {}
+    for _ in range(runs):
+        for name, (program, arguments) in chosen.items():
+            file = scratch / f"{name}.safetensors"
+            file.unlink(missing_ok=True)
+            command = [sys.executable, "-c", program, "adapt", str(photos), "--json"]
+            command += ["-m", str(model.folder), "-o", str(file), *arguments]
+            began = time.perf_counter()
+            done = subprocess.run(command, capture_output=True, env=environment(scratch))
+            took[name].append(time.perf_counter() - began)
+            if done.returncode:
+                raise SystemExit(done.stderr.decode())
+            told[name] = json.loads(done.stdout)
+    first = statistics.median(took["onnx"])
+    reference = library.read_profile(scratch / "onnx.safetensors", "onnx")
+    print(f"{'whole':>16} {'seconds':>8} {'/ onnx':>7} {'encode s':>8} {'difference':>10} checked")
+    for name in chosen:
+        profile = library.read_profile(scratch / f"{name}.safetensors", name)
+        off = np.abs(profile.embeddings - reference.embeddings).max()
+        off /= np.abs(reference.embeddings).max()
+        right = told[name]["check"]["correct"]
+        seconds = statistics.median(took[name])
+        print(
+            f"{name:>16} {seconds:>8.2f} {seconds / first:>7.2f} "
+            f"{told[name]['seconds']['encode']:>8.2f} {off:>10.1e} {right:>7}",
+            flush=True,
+        )
+
+
+def alone(model: Model, runs: int) -> None:
+    """Print the table of the network alone; each row is a process, for threads are set but once."""
+    names = list(ways(torch.cuda.is_available()))
+    devices = ("cpu", "cuda")[: 1 + torch.cuda.is_available()]
+    names += [f"timm bf16 {device}" for device in devices]
+    free = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(runs):
+        for name in names:
+            command = [sys.executable, __file__, str(model.folder), "--alone", name]
+            done = subprocess.run(command, capture_output=True, text=True, env=free, check=True)
+            rates[name].append(float(done.stdout))
+    print(f"{'alone':>16} {'photos/s':>8} {'/ timm':>7}")
+    for name, found in rates.items():
+        beside = rates[f"timm bf16 {'cuda' if 'cuda' in name else 'cpu'}"]
+        ratio = statistics.median(a / b for a, b in zip(found, beside, strict=True))
+        print(f"{name:>16} {statistics.median(found):>8.1f} {ratio:>7.2f}", flush=True)
+
+
+def rate(model: Model, name: str) -> float:
+    """Photos a second of one row; the first ones do not count."""
+    preprocess = model.config.preprocess
+    side = preprocess.image_size
+    shape = (CUDA_TOGETHER, len(preprocess.crops), 3, side, side)
+    looks = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    if name.startswith("timm"):
+        encode = of_timm(model, name.split()[-1], looks)
+    elif name == "onnx":
+        encode = encoded_by(Encoder(model.folder), looks)
+    else:
+        _, kind, device = name.split()
+        encode = encoded_by(TorchEncoder(model, device, bf16=kind == "bf16"), looks)
+    encode()
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS_ALONE:
+        encode()
+        done += len(looks)
+    return done / (time.perf_counter() - began)
+
+
+def encoded_by(encoder: PhotoEncoder, looks: np.ndarray) -> Callable[[], object]:
+    """Photos [B, looks, 3, S, S] encoded as `adapt` does it."""
+    if encoder.together > 1:
+        return lambda: encoder.features(looks)
+    return lambda: list(images.in_order(encoder.features, looks))
+
+
+def of_timm(model: Model, device: str, looks: np.ndarray) -> Callable[[], object]:
+    """The bare network on batches of eight on the processor, of all photos on CUDA."""
+    torch.set_num_threads(images.workers())
+    form = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}
+    network = backbone.from_model(model.folder, model.config).network.to(device, **form)
+    batch = torch.from_numpy(looks).flatten(0, 1).to(device, **form)
+    parts = batch.split(8 if device == "cpu" else len(batch))
+
+    def encode() -> None:
+        with torch.inference_mode():
+            for part in parts:
+                network(part)
+        if device == "cuda":
+            torch.cuda.synchronize()
+
+    return encode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="adapt by onnxruntime and by torch.")
+    parser.add_argument("models", nargs="+", metavar="MODEL")
+    parser.add_argument("--photos", type=int, default=100)
+    parser.add_argument("--size", type=int, nargs=2, default=MEGAPIXELS_12)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        print(rate(library.find_model(arguments.models[0]), arguments.alone))
+        return
+    print(f"{arguments.photos} photos, {arguments.size}, {images.workers()} cores")
+    with tempfile.TemporaryDirectory() as name:
+        photos = Path(name, "photos")
+        write_photos(photos, 10, arguments.photos // 10, tuple(arguments.size))
+        for model in map(library.find_model, arguments.models):
+            print(f"\n{model.name}, {model.config.preprocess.image_size} px")
+            whole(model, photos, arguments.runs, Path(name))
+            alone(model, arguments.runs)
+
+
+if __name__ == "__main__":
+    main()

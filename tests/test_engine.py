@@ -1,0 +1,258 @@
+"""`adapt --engine`: torch gives the profile that onnxruntime gives, and is loaded only if asked."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from litecli import library, model_folder, personalize, predictions
+from litecli.cli import engine as engines
+from litecli.cli.engine import EngineName, choose_engine
+from litecli.cli.options import Common
+from litecli.cli.output import Output
+from litecli.encoder import Encoder
+from litecli.errors import ExitCode, LiteError
+from litecli.model_library import Model, open_model
+from litecli.torch_encoder import TorchEncoder
+
+THREE = {"keys": 4, "mug": 4, "bowl": 3}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random network that looks at each photo twice."""
+    folder = tmp_path_factory.mktemp("models") / "made"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model_folder.fetch("test_byobnet", folder, "none", image_size=32, second_look=0.5)
+    return folder
+
+
+@pytest.fixture
+def model(made: Path) -> Model:
+    return open_model(made)
+
+
+class InBatches(TorchEncoder):
+    """As on CUDA: photos are encoded so many together."""
+
+    def __init__(self, model: Model, together: int) -> None:
+        super().__init__(model)
+        self.together, self.batches = together, list[int]()
+
+    def features(self, looks: np.ndarray) -> np.ndarray:
+        self.batches.append(len(looks))
+        return super().features(looks)
+
+
+def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
+    assert found.shape == expected.shape and found.dtype == expected.dtype == np.float32
+    return float(np.abs(found - expected).max() / np.abs(expected).max())
+
+
+def test_features_are_those_of_onnxruntime(model: Model) -> None:
+    looks = np.random.default_rng(0).standard_normal((5, 2, 3, 32, 32)).astype(np.float32)
+    expected = np.stack([Encoder(model.folder).features(photo) for photo in looks])
+    torch_encoder = TorchEncoder(model)
+    assert torch_encoder.together == 1
+    assert largest_difference(torch_encoder.features(looks), expected) < 1e-5
+    assert largest_difference(torch_encoder.features(looks[3]), expected[3]) < 1e-5
+    rounded = TorchEncoder(model, bf16=True).features(looks)
+    assert 1e-4 < largest_difference(rounded, expected) < 0.1
+
+
+@pytest.mark.parametrize("together", [1, 3, 64])
+def test_the_profile_is_the_same(
+    model: Model, together: int, write_objects: Callable[..., Path], photo: Callable
+) -> None:
+    folder = write_objects(THREE)
+    (folder / "keys" / "IMG_1a.jpg").write_text("<html></html>")
+    (folder / "mug" / "IMG_00.jpg").write_bytes((folder / "mug" / "IMG_2.jpg").read_bytes())
+    made = InBatches(model, together)
+    told: list[int] = []
+    expected = personalize.adapt(folder, model, name="mine")
+    learned = personalize.adapt(
+        folder,
+        model,
+        name="mine",
+        make_encoder=lambda: made,
+        progress=lambda done, _: told.append(done),
+    )
+    assert told == list(range(1, 14))
+    sizes = {1: [2] * 12, 3: [3, 3, 3, 3], 64: [12]}  # alone, a photo is its two looks
+    assert made.batches == sizes[together]
+    profile, other = learned.profile, expected.profile
+    assert (profile.photo_paths, profile.photo_hashes) == (other.photo_paths, other.photo_hashes)
+    assert largest_difference(profile.embeddings, other.embeddings) < 1e-5
+    assert profile.head == other.head and profile.thumbnails == other.thumbnails
+    assert profile.unknown_threshold == pytest.approx(other.unknown_threshold, rel=1e-3)
+    assert profile.temperature == pytest.approx(other.temperature, rel=1e-3)
+    assert learned.objects == expected.objects and learned.forecast == expected.forecast
+    assert learned.skipped == expected.skipped and len(learned.skipped) == 2
+    assert (learned.embedded, learned.reused) == (11, 0) == (expected.embedded, 0)
+    new = [(name, photo(name, 900 + seed)) for name in THREE for seed in range(4)]
+    answers, others = (list(predictions.classify(new, p, model)) for p in (profile, other))
+    for answer, twin in zip(answers, others, strict=True):
+        assert (answer.label, answer.known) == (twin.label, twin.known)
+        assert answer.confidence == pytest.approx(twin.confidence, abs=1e-3)
+
+
+def test_only_new_photos_are_encoded_and_all_stay_in_order(
+    model: Model, write_objects: Callable[..., Path], photo: Callable
+) -> None:
+    folder = write_objects(THREE)
+    first = personalize.adapt(folder, model, name="mine")
+    for label in THREE:
+        (folder / label / "IMG_1b.jpg").write_bytes(photo(label, 777))
+    made = InBatches(model, together=2)
+    learned = personalize.adapt(
+        folder, model, name="mine", previous=first.profile, make_encoder=lambda: made
+    )
+    assert made.batches == [2, 1] and (learned.embedded, learned.reused) == (3, 11)
+    anew = personalize.adapt(folder, model, name="mine").profile
+    assert learned.profile.photo_hashes == anew.photo_hashes
+    assert largest_difference(learned.profile.embeddings, anew.embeddings) < 1e-5
+
+
+def test_an_encoder_is_made_only_for_photos_that_are_new(
+    model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects(THREE)
+    first = personalize.adapt(folder, model, name="mine")
+
+    def refused() -> TorchEncoder:
+        raise AssertionError("an encoder was made")
+
+    again = personalize.adapt(
+        folder, model, name="mine", previous=first.profile, make_encoder=refused
+    )
+    assert (again.embedded, again.reused) == (0, 11)
+
+
+def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
+    looks = np.full((2, 3, 32, 32), np.nan, np.float32)
+    with pytest.raises(LiteError, match="cannot be used") as caught:
+        TorchEncoder(model).features(looks)
+    assert caught.value.code == ExitCode.MISSING
+
+
+def test_the_command_line_adapts_with_torch(run, made: Path, write_objects) -> None:
+    write_objects(THREE)
+    code, out, err = run("adapt", "my_objects", "-m", made, "--engine", "torch", "-v", "--json")
+    assert code == 0 and json.loads(out)["embedded"] == 11
+    assert "torch runs the network, on cpu" in err
+    by_torch = library.load_profile("my_objects").embeddings
+    code, _, err = run("adapt", "my_objects", "-m", made, "--engine", "onnx", "-v", "-n", "other")
+    assert code == 0 and "torch" not in err
+    by_onnx = library.load_profile("other").embeddings
+    assert 0 < largest_difference(by_torch, by_onnx) < 1e-5  # two engines, not one twice
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--engine", "onnx", "--device", "cuda"), 2, "--engine onnx runs on the processor"),
+        (("--engine", "onnx", "--device", "cuda", "--dry-run"), 2, "--engine torch --device cuda"),
+        (("--engine", "tensor"), 2, "tensor"),
+        (("--engine", "torch", "--device", "cuda"), 6, "adapt has no CUDA device to use"),
+        (("--device", "cuda"), 6, "Try: --device cpu"),
+        (("--engine", "torch"), 4, "has no network tiny"),  # the model of `run` is none of timm's
+    ],
+)
+def test_what_cannot_be(
+    run, write_objects, monkeypatch: pytest.MonkeyPatch, arguments, code: int, words: str
+) -> None:
+    write_objects({"keys": 2, "mug": 2})
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    got, out, err = run("adapt", "my_objects", *arguments)
+    assert (got, out) == (code, "") and words in err and "Error: " in err
+    assert library.profile_names() == []
+
+
+def choose(model: Model, engine: str, device: str, photos: int) -> object:
+    common = Common(Output(), device=device)
+    return choose_engine(common, EngineName(engine), model, lambda: photos)
+
+
+@pytest.mark.parametrize(
+    ("engine", "device", "photos", "node", "there", "expected"),
+    [
+        ("auto", "auto", 2000, True, True, "cuda"),
+        ("auto", "auto", 1999, True, True, None),
+        ("auto", "auto", 2000, False, True, None),  # nothing to be seen: torch is not asked
+        ("auto", "auto", 2000, True, False, None),  # a device that this torch cannot use
+        ("auto", "cpu", 2000, True, True, None),
+        ("auto", "mps", 2000, True, True, None),
+        ("auto", "cuda", 1, False, True, "cuda"),
+        ("onnx", "auto", 2000, True, True, None),
+        ("torch", "auto", 1, False, True, "cuda"),
+        ("torch", "auto", 1, True, False, "cpu"),
+        ("torch", "cpu", 2000, True, True, "cpu"),
+        ("torch", "mps", 2000, True, True, "cpu"),
+    ],
+)
+def test_which_engine_and_where(
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    engine: str,
+    device: str,
+    photos: int,
+    node: bool,
+    there: bool,
+    expected: str | None,
+) -> None:
+    monkeypatch.setattr(engines, "CUDA_NODES", (str(tmp_path / "none"), str(tmp_path))[: 1 + node])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr("litecli.images.workers", lambda: 2)
+    chosen = choose(model, engine, device, photos)
+    if expected is None:
+        assert chosen is None
+    else:
+        assert isinstance(chosen, partial) and chosen.func is TorchEncoder
+        assert chosen.args == (model, expected)
+
+
+def test_film_is_left_to_onnx(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(tiny_model.config, film=("norm",))
+    film = dataclasses.replace(tiny_model, config=config)
+    monkeypatch.setattr(engines, "CUDA_NODES", (str(film.folder),))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose(film, "auto", "auto", 10_000) is None
+    for engine, device in (("torch", "cpu"), ("torch", "auto"), ("auto", "cuda")):
+        with pytest.raises(LiteError, match="FiLM") as caught:
+            choose(film, engine, device, 1)
+        assert caught.value.code == ExitCode.USAGE
+
+
+def test_torch_is_not_loaded_unless_asked(tiny_model: Model, write_objects, tmp_path: Path) -> None:
+    folder = str(write_objects({"keys": 2, "mug": 2}))
+    script = f"""
+import sys
+from litecli.cli import main, engine
+engine.CUDA_NODES = ({folder!r},)  # as if there were a GPU, but few photos
+adapt = ["adapt", {folder!r}, "-m", {str(tiny_model.folder)!r}, "-o"]
+for number, more in enumerate(([], ["--engine", "onnx"], ["--device", "cpu"])):
+    code = main([*adapt, f"{{number}}.safetensors", *more])
+    assert code == 0, code
+assert not {{"torch", "timm"}} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_features_stay_within_a_thousandth(model: Model) -> None:
+    looks = np.random.default_rng(0).standard_normal((70, 2, 3, 32, 32)).astype(np.float32)
+    expected = np.stack([Encoder(model.folder).features(photo) for photo in looks])
+    found = TorchEncoder(model, "cuda").features(looks)
+    assert largest_difference(found, expected) < 1e-3
