@@ -97,7 +97,9 @@ class RunFolder:
     def _check_settings(self, before: dict[str, Any], config: TrainConfig) -> None:
         now = json.loads(json.dumps(asdict(config)))
         # A setting that the litecli of that time did not have was what is its default now.
-        before = asdict(TrainConfig()) | before
+        default = asdict(TrainConfig())
+        sections = (key for key, value in default.items() if isinstance(value, dict))
+        before = default | before | {key: default[key] | before.get(key, {}) for key in sections}
         changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
         if changed:
             key = changed[0]
