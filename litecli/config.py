@@ -9,6 +9,7 @@ MODEL_KEY = "litecli"  # of the config in the header of a model file
 BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
+MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
 PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned again
 
@@ -36,8 +37,8 @@ class Preprocess:
     """How a photo becomes a network's input; stored in the model and used by every path.
 
     The short side is resized to `resize_side`, the centre square of `image_size` is cut out, and
-    each channel (0 to 1) becomes (value - mean) / std. With a second look, the middle of the photo
-    is seen again, closer and mirrored, and a photo's features are the mean of both.
+    each channel (0 to 1) becomes (value - mean) / std. With closer looks, the middle of the photo
+    is seen again, larger, every other time mirrored; its features are the mean over all looks.
     """
 
     image_size: int = 224  # pixels, side of the square the network sees
@@ -45,12 +46,12 @@ class Preprocess:
     interpolation: str = "bicubic"  # or "bilinear"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-    second_look: float = 0.0  # its share of the short side; 0 = there is none
+    closer_looks: tuple[float, ...] = ()  # shares of the short side
 
     @property
     def crops(self) -> tuple[float, ...]:
         """Share of the short side that each look shows."""
-        return (self.crop_pct, self.second_look) if self.second_look else (self.crop_pct,)
+        return (self.crop_pct, *self.closer_looks)
 
     @property
     def resize_side(self) -> int:
@@ -89,8 +90,8 @@ class ModelConfig:
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
         preprocess = dict(values.pop("preprocess"))
-        for key in ("mean", "std"):
-            preprocess[key] = tuple(preprocess[key])
+        for key in ("mean", "std", "closer_looks"):
+            preprocess[key] = tuple(preprocess.get(key, ()))
         values["film"] = tuple(values.get("film", ()))
         config = cls(preprocess=Preprocess(**preprocess), **values)
         _check_model(config)
@@ -109,8 +110,11 @@ def _check_model(config: ModelConfig) -> None:
         raise ValueError(f"num_features {config.num_features}")
     if not 0.1 <= seen.crop_pct <= 1 or seen.interpolation not in ("bicubic", "bilinear"):
         raise ValueError(f"crop_pct {seen.crop_pct}, interpolation {seen.interpolation}")
-    if seen.second_look and (not 0.1 <= seen.second_look <= 1 or config.film):
-        raise ValueError(f"second_look {seen.second_look}")  # FiLM's passes are for one look
+    shares = seen.closer_looks
+    if not all(0.1 <= share <= 1 for share in shares) or len(shares) > MOST_CLOSER_LOOKS:
+        raise ValueError(f"closer_looks {shares}")
+    if shares and config.film:
+        raise ValueError("closer_looks with film, whose passes are for one look")
     numbers = (*seen.mean, *seen.std)
     if len(seen.mean) != 3 or len(seen.std) != 3 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"mean {seen.mean}, std {seen.std}")

@@ -1,7 +1,7 @@
 """A model's networks as ONNX graphs: images -> features. The only file that knows onnxruntime.
 
-One image runs on one thread: many threads that each take an image of their own get more done than
-many threads at one image, and a feature's last bits do not depend on the machine's cores.
+One photo runs on one thread, its looks as one batch: many threads that each take a photo of their
+own get more done than many threads at one, and a feature's last bits do not depend on the cores.
 A profile's FiLM values replace the graph's own initializers before it is optimised, so that
 convolution and norm still fuse: a personal network costs what the plain one costs.
 """
@@ -73,7 +73,7 @@ class Encoder:
 
     def features(self, looks: np.ndarray) -> np.ndarray:
         """Features float32 [D] of one photo, the mean over its looks [looks, 3, S, S]."""
-        return np.mean([self.encode(look[None])[0] for look in looks], axis=0)
+        return self.encode(looks).mean(axis=0)
 
     def _unusable(self, how: str, why: str) -> LiteError:
         return LiteError(

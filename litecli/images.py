@@ -107,11 +107,9 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
 
 
 def to_looks(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
-    """The looks that `preprocess` asks for, uint8 [looks, S, S, 3]; the second one is mirrored."""
-    first, *closer = (
-        to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.crops
-    )
-    return np.stack([first, *(square[:, ::-1] for square in closer)])
+    """The looks that `preprocess` asks for, uint8 [looks, S, S, 3]; every other is mirrored."""
+    squares = [to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.crops]
+    return np.stack([s[:, ::-1] if n % 2 else s for n, s in enumerate(squares)])
 
 
 def to_square(image: Image.Image, preprocess: Preprocess) -> np.ndarray:

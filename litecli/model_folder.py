@@ -180,13 +180,13 @@ def fetch(
     weights: str = "auto",
     head: str = "auto",
     image_size: int | None = None,
-    second_look: float = 0.0,
+    closer_looks: tuple[float, ...] = (),
     offline: bool = False,
     accept_licence: bool = False,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    `name` is a timm name or a key of config.NAMED_NETWORKS; `second_look`: see Preprocess.
+    `name` is a timm name or a key of config.NAMED_NETWORKS; `closer_looks`: see Preprocess.
     Raises LiteError as `backbone.build` does, and USAGE before any download when the weights'
     licence has to be accepted.
     """
@@ -196,7 +196,7 @@ def fetch(
     if weights == "auto":
         _check_licence(name, accept_licence)
     described = backbones.build(name, weights, image_size, offline)
-    seen = replace(described.preprocess, second_look=second_look)
+    seen = replace(described.preprocess, closer_looks=closer_looks)
     described = replace(described, preprocess=seen)
     model = FewShotModel(described, "cosine" if head == "auto" else head)
     config = model_config(folder.name, model, "protonets", head)
@@ -219,7 +219,8 @@ def _check_licence(name: str, accepted: bool) -> None:
 
 def _fetched_card(config: ModelConfig) -> str:
     seen = config.preprocess
-    looks = f" and a second look at {seen.second_look:g} of it" if seen.second_look else ""
+    shares = " and ".join(f"{share:g}" for share in seen.closer_looks)
+    looks = f" and closer looks at {shares} of it" if shares else ""
     return (
         f"# {config.name}\n\n"
         f"{config.architecture} with weights as they come: {config.origin}.\n"

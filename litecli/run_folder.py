@@ -95,12 +95,13 @@ class RunFolder:
         )
 
     def _check_settings(self, before: dict[str, Any], config: TrainConfig) -> None:
-        now = json.loads(json.dumps(asdict(config)))
+        now = _flat(json.loads(json.dumps(asdict(config))))
         # A setting that the litecli of that time did not have was what is its default now.
-        default = asdict(TrainConfig())
-        sections = (key for key, value in default.items() if isinstance(value, dict))
-        before = default | before | {key: default[key] | before.get(key, {}) for key in sections}
-        changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
+        before = _flat(asdict(TrainConfig())) | _flat(before)
+        free = set(FREE)
+        if before["pretrain.images"] and now["pretrain.images"]:
+            free.add("pretrain.images")  # like `tasks`, the length of a stage; 0 = there is none
+        changed = [key for key in now if key not in free and before.get(key) != now[key]]
         if changed:
             key = changed[0]
             raise LiteError(
@@ -187,3 +188,13 @@ def to_toml(config: TrainConfig) -> str:
 def _toml(value: Any) -> str:
     # JSON's texts, numbers, booleans and lists of texts are TOML's too.
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by name; those of a section as "section.name"."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= (
+            {f"{key}.{n}": v for n, v in value.items()} if isinstance(value, dict) else {key: value}
+        )
+    return flat

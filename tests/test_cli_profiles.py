@@ -106,14 +106,22 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     from litecli import model_folder
 
     def fetched(name: str, folder: Path, *settings: object) -> ModelConfig:
-        assert (name, *settings) == ("hf-hub:timm/x.a1", "auto", "ridge", 128, 0.5, True, False)
+        assert (name, *settings) == (
+            "hf-hub:timm/x.a1",
+            "auto",
+            "ridge",
+            128,
+            (0.5, 0.3),
+            True,
+            False,
+        )
         write_model(folder, name=folder.name)
         return open_model(folder).config
 
     monkeypatch.setattr(model_folder, "fetch", fetched)
     code, out, err = run(
         *("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline"),
-        *("--image-size", "128", "--second-look", "0.5"),
+        *("--image-size", "128", "--closer-look", "0.5", "--closer-look", "0.3"),
     )
     assert code == 0 and str(library.model_path("x.a1")) in out
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"

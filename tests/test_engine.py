@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "made"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model_folder.fetch("test_byobnet", folder, "none", image_size=32, second_look=0.5)
+        model_folder.fetch("test_byobnet", folder, "none", image_size=32, closer_looks=(0.5,))
     return folder
 
 

@@ -352,8 +352,8 @@ def stopped(config: TrainConfig, quick: None) -> TrainConfig:
         ({"lr": 0.5}, "lr"),
         ({"seed": 3}, "seed"),
         ({"gradient": "exact"}, "gradient"),
-        ({"episodes": EpisodeConfig(way_max=4)}, "episodes"),
-        ({"pretrain": PretrainConfig(images=24)}, "pretrain"),
+        ({"episodes": EpisodeConfig(way_max=4)}, "episodes.way_min"),
+        ({"pretrain": PretrainConfig(images=24)}, "pretrain.batch"),
         ({"data": ("elsewhere",)}, "data"),
     ],
 )
@@ -370,6 +370,19 @@ def test_a_run_does_not_go_on_with_other_settings(
 def test_a_run_goes_on_with_other_settings_that_do_not_matter(stopped: TrainConfig) -> None:
     events = events_of(replace(stopped, workers=1, chunk=3, tasks=8), resume=True)
     assert [e.step for e in events if isinstance(e, Stepped)][-1] == STEPS + 1
+
+
+def test_both_stages_can_be_made_longer_but_none_can_come_or_go(
+    config: TrainConfig, quick: None
+) -> None:
+    stop_after(config, 2)  # in the supervised stage, of 8 images a step
+    longer = replace(config, pretrain=replace(config.pretrain, images=40), tasks=8)
+    steps = [event for event in events_of(longer, resume=True) if isinstance(event, Stepped)]
+    assert steps[-1].step == steps[-1].num_steps == 9 and len(steps) < 9
+    assert [step.stage for step in steps][-5:] == ["supervised"] + ["episodes"] * 4
+    gone = replace(config, pretrain=replace(config.pretrain, images=0))
+    with pytest.raises(LiteError, match=r"other settings: pretrain\.images"):
+        events_of(gone, resume=True)
 
 
 def test_a_setting_that_is_newer_than_the_run_was_at_its_default(stopped: TrainConfig) -> None:

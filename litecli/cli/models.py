@@ -133,10 +133,12 @@ def fetch(
     image_size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")
     ] = None,
-    second_look: Annotated[
-        float | None,
+    closer_look: Annotated[
+        list[float] | None,
         typer.Option(
-            min=0.1, max=1.0, help="Also see the middle closer: this share of the short side."
+            min=0.1,
+            max=1.0,
+            help="Also see the middle, this share of the short side. Can be repeated.",
         ),
     ] = None,
     accept_license: Annotated[
@@ -160,7 +162,7 @@ def fetch(
             weights,
             head,
             image_size,
-            second_look or 0.0,
+            tuple(closer_look or ()),
             common.offline,
             accept_license,
         )

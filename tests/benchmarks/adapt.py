@@ -89,8 +89,8 @@ def main() -> None:
         encoder = Encoder(model.folder)
 
         def network() -> None:
-            for _ in paths:
-                encoder.features(blank)
+            for _ in images.in_order(lambda _: encoder.features(blank), paths):
+                pass
 
         adapt = (*LITECLI, "adapt", str(photos), "--model", folder)
         ways: dict[str, Callable[[], object]] = {

@@ -40,5 +40,9 @@ def write_photos(
 
 
 def environment(home: Path) -> Mapping[str, str]:
-    """The environment of a command with a data folder of its own."""
-    return {**os.environ, "LITECLI_HOME": str(home)}
+    """The environment of a command with a data folder of its own.
+
+    Bytecode is kept, as an installed package keeps it: else each start compiles every module.
+    """
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "LITECLI_HOME": str(home)}

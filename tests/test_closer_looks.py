@@ -1,4 +1,4 @@
-"""A model may look twice: its features are then the mean of two crops, in every command alike."""
+"""A model may look more than once: in every command alike, its features are their mean."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,21 +18,21 @@ from litecli.model_library import Model, open_model
 from litecli.personalize import adapt
 from litecli.strangers import stranger_inputs, strangers_of
 
-TWICE = Preprocess(image_size=32, second_look=0.5)
+TWICE = Preprocess(image_size=32, closer_looks=(0.5,))
 
 
 @pytest.fixture
 def looks_twice(tiny_model: Model) -> Model:
-    """`tiny_model` with a second look at half of the photo."""
+    """`tiny_model` with a closer look at half of the photo."""
     weights = tiny_model.folder / "model.safetensors"
     tensors, _ = storage.read_tensors(weights)
-    seen = replace(tiny_model.config.preprocess, second_look=0.5)
+    seen = replace(tiny_model.config.preprocess, closer_looks=(0.5,))
     config = replace(tiny_model.config, preprocess=seen)
     storage.write_tensors(weights, tensors, {"litecli": storage.to_json(config.to_dict())})
     return open_model(tiny_model.folder)
 
 
-def test_the_second_look_is_the_middle_closer_and_mirrored() -> None:
+def test_every_other_look_is_mirrored() -> None:
     picture = np.zeros((128, 160, 3), np.uint8)
     picture[32:96, 48:80] = (255, 0, 0)  # the left of the middle half
     picture[32:96, 80:112] = (0, 0, 255)
@@ -41,10 +41,12 @@ def test_the_second_look_is_the_middle_closer_and_mirrored() -> None:
     np.testing.assert_array_equal(first, images.to_square(Image.fromarray(picture), TWICE))
     inner = second[2:-2]
     assert (inner[:, 2:14] == (0, 0, 255)).all() and (inner[:, 18:-2] == (255, 0, 0)).all()
-    assert len(images.to_looks(images.from_pixels(picture), replace(TWICE, second_look=0.0))) == 1
+    three = images.to_looks(Image.fromarray(picture), replace(TWICE, closer_looks=(0.5, 0.5)))
+    np.testing.assert_array_equal(three, np.stack([first, second, second[:, ::-1]]))
+    assert len(images.to_looks(Image.fromarray(picture), replace(TWICE, closer_looks=()))) == 1
 
 
-def test_every_command_takes_the_mean_of_both_looks(
+def test_every_command_takes_the_mean_of_the_looks(
     looks_twice: Model, write_objects: Callable[..., Path], photo: Callable[[str, int], bytes]
 ) -> None:
     folder = write_objects({"keys": 3, "mug": 3})
@@ -64,29 +66,32 @@ def test_every_command_takes_the_mean_of_both_looks(
     [own] = predictions.classify([path], profile, looks_twice)
     assert own.nearest == profile.photo_paths[0]
     [seen] = predictions.classify([("x", photo("keys", 70))], profile, looks_twice)
-    single = replace(looks_twice.config, preprocess=replace(preprocess, second_look=0.0))
+    single = replace(looks_twice.config, preprocess=replace(preprocess, closer_looks=()))
     plain = Model(looks_twice.name, looks_twice.folder, single, looks_twice.fingerprint)
     [other] = predictions.classify([("x", photo("keys", 70))], profile, plain)
     assert seen.novelty != other.novelty
 
 
-def test_fetch_gives_a_model_a_second_look(tmp_path: Path) -> None:
+def test_fetch_gives_a_model_closer_looks(tmp_path: Path) -> None:
     from litecli import backbone
 
     torch.save(backbone.build("test_byobnet", "none", 32).network.state_dict(), tmp_path / "w.pth")
     weights = str(tmp_path / "w.pth")
-    fetch("test_byobnet", tmp_path / "two", weights, image_size=32, second_look=0.5)
+    fetch("test_byobnet", tmp_path / "two", weights, image_size=32, closer_looks=(0.6, 0.4))
     model = open_model(tmp_path / "two")
-    assert model.config.preprocess.crops == (model.config.preprocess.crop_pct, 0.5)
+    assert model.config.preprocess.crops == (model.config.preprocess.crop_pct, 0.6, 0.4)
     inputs, strangers = stranger_inputs(model.config.preprocess), strangers_of(model)
-    assert strangers is not None and inputs.shape[1] == 2
+    assert strangers is not None and inputs.shape[1] == 3
     features = np.stack([Encoder(model.folder).features(looks) for looks in inputs])
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     np.testing.assert_allclose(strangers, features / lengths, atol=2e-3)
 
 
-@pytest.mark.parametrize(("share", "film"), [(0.01, ()), (1.5, ()), (0.5, ("norm",))])
-def test_a_second_look_that_cannot_be_is_refused(share: float, film: tuple[str, ...]) -> None:
-    config = ModelConfig("m", "tiny", 4, Preprocess(second_look=share), film=film)
-    with pytest.raises(ValueError, match="second_look"):
+@pytest.mark.parametrize(
+    ("shares", "film"),
+    [((0.01,), ()), ((0.5, 1.5), ()), ((0.5,), ("norm",)), ((0.5,) * 8, ())],
+)
+def test_closer_looks_that_cannot_be_are_refused(shares: tuple, film: tuple[str, ...]) -> None:
+    config = ModelConfig("m", "tiny", 4, Preprocess(closer_looks=shares), film=film)
+    with pytest.raises(ValueError, match="closer_looks"):
         ModelConfig.from_dict(config.to_dict())
