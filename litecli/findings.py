@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from litecli import selfcheck
+from litecli import same_shot
 from litecli.profile import Profile
 
 # Perhaps in the wrong folder: the mean cosine to the three nearest photos of the object it was
@@ -58,7 +58,7 @@ class OwnPhotos:
         self.profile = profile
         self.labels = profile.photo_labels  # int64 [N]
         self.notes: dict[str, Any] = profile.check.get("photo_notes", {})  # by hash
-        self.groups = selfcheck.views(profile.looks, self.labels)  # int64 [N]
+        self.groups = same_shot.views(profile.looks, self.labels)  # int64 [N]
         norms = np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
         self.unit = profile.embeddings / np.maximum(norms, 1e-12)  # float32 [N, D]
         number = {label: index for index, label in enumerate(profile.labels)}
@@ -76,7 +76,13 @@ class OwnPhotos:
 
 def concerns(own: OwnPhotos, novelty: np.ndarray) -> tuple[Concern, ...]:
     """All that deserves a look, the most telling first; novelty [N] is of each photo held out."""
-    return (*_mistaken(own), *_unlike(own, novelty), *_bursts(own), *_quality(own))
+    return (
+        *_mistaken(own),
+        *_twins(own),
+        *_unlike(own, novelty),
+        *_bursts(own),
+        *_quality(own),
+    )
 
 
 def _mistaken(own: OwnPhotos) -> list[Concern]:
@@ -123,6 +129,21 @@ def _unlike(own: OwnPhotos, novelty: np.ndarray) -> list[Concern]:
         "Unlike the others",
         "Is the object easy to see, and is it the right one? Then it is a new side of it: "
         "take more photos like this one.",
+        findings,
+    )
+
+
+def _twins(own: OwnPhotos) -> list[Concern]:
+    """Pairs of photos of two objects that are probably copies of one photo."""
+    findings = []
+    for one, other in same_shot.twins(own.profile.looks, own.labels):
+        pictures = own.pictures[one], own.pictures[other]
+        findings.append(Finding(pictures, " and ".join(picture.label for picture in pictures)))
+    return _concern(
+        "same photo",
+        "The same photo in two objects?",
+        "These are almost the same picture. If it is a copy, keep it with the object that it shows "
+        "and delete the other.",
         findings,
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import selfcheck
+from litecli import same_shot, selfcheck
 from litecli.encoder import PhotoEncoder
 from litecli.folders import Skipped, scan_objects
 from litecli.model_heads import head_of
@@ -23,6 +23,7 @@ from litecli.profile import Profile
 from litecli.strangers import strangers_of
 from litecli.support import Support, read_support
 
+TWINS_SHOWN = 3  # pairs of photos that look like one, in two objects
 LEFT_OUT_KEPT = 100  # files that were not used, of which a profile remembers the reason
 
 
@@ -122,7 +123,12 @@ def adapt(
         profile=profile,
         objects=reports,
         skipped=support.skipped,
-        notes=(*scan.notes, *support.notes, *_notes(names, lost, model)),
+        notes=(
+            *scan.notes,
+            *support.notes,
+            *_twin_notes(same_shot.twins(looks, labels), support.paths),
+            *_notes(names, lost, model),
+        ),
         embedded=support.embedded,
         reused=support.reused,
         seconds=support.seconds | {"head": now - began, "total": now - start},
@@ -159,6 +165,15 @@ def _report(
         check_total=total,
         notes=tuple(dict.fromkeys(note for note in (*own, *folder_notes, *quality) if note)),
     )
+
+
+def _twin_notes(twins: list[tuple[int, int]], paths: tuple[str, ...]) -> list[str]:
+    notes = [
+        f"{paths[one]} and {paths[other]} look like the same photo: which object is it?"
+        for one, other in twins[:TWINS_SHOWN]
+    ]
+    more = len(twins) - TWINS_SHOWN
+    return [*notes, f"{more} more such pairs: see litecli report"] if more > 0 else notes
 
 
 def _notes(names: tuple[str, ...], lost: list[str], model: Model) -> list[str]:

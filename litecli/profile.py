@@ -46,7 +46,7 @@ class Profile:
     photo_hashes: tuple[str, ...]  # N, sha256 of the file's bytes
     photo_labels: np.ndarray  # int64 [N], index into `labels`
     embeddings: np.ndarray  # float32 [N, D]
-    looks: np.ndarray  # int8 [N, 256], the photo as 16 x 16 greys; see selfcheck.look
+    looks: np.ndarray  # int8 [N, 256], the photo as 16 x 16 greys; see same_shot.look
     check: dict[str, Any] = field(default_factory=dict)  # JSON-ready; see selfcheck.Check.to_dict
     thumbnails: dict[str, bytes] = field(default_factory=dict)  # photo hash -> JPEG; may be empty
     # With FiLM: the model's tensors that have other values for these photos, by name.

@@ -11,12 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from litecli import confidence
+from litecli import confidence, same_shot
 from litecli.heads import HEADS, Head, Options, choose_head
 
-LOOK_SIDE = 16  # a look is the photo as LOOK_SIDE x LOOK_SIDE greys
 FEW_VIEWS = 6  # objects with no more views than this are held out in step
-SAME_SHOT = 0.97  # correlation of two looks above which they are one view: a burst
 FORECAST_PHOTOS = 10  # the forecast says: so many of FORECAST_PHOTOS new photos right
 FORECAST_Z = 1.28  # normal quantile of a two-sided 80 % interval
 
@@ -57,34 +55,6 @@ class Check:
         }
 
 
-def look(pixels: np.ndarray) -> np.ndarray:
-    """A network input float32 [3, S, S], S >= 16, as greys int8 [256]: mean 0, deviation 32."""
-    cell = pixels.shape[-1] // LOOK_SIDE
-    square = pixels.mean(0)[: cell * LOOK_SIDE, : cell * LOOK_SIDE]
-    grey = square.reshape(LOOK_SIDE, cell, LOOK_SIDE, cell).mean((1, 3)).reshape(-1)
-    grey = (grey - grey.mean()) / max(float(grey.std()), 1e-3)
-    return np.rint(np.clip(grey * 32, -127, 127)).astype(np.int8)
-
-
-def views(looks: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Group number int64 [N] of looks int8 [N, 256]: bursts of one object share a number.
-
-    Two photos of an object whose looks correlate above SAME_SHOT are one view, and so are the
-    photos linked through others.
-    """
-    unit = looks.astype(np.float32)
-    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1.0)
-    groups = np.arange(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        linked = unit[members] @ unit[members].T > SAME_SHOT
-        for row in linked:
-            joined = groups[members[row]]
-            if len(joined) > 1:
-                groups[np.isin(groups, joined)] = joined.min()
-    return groups
-
-
 def turns(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Group number int64 [N] of the photos to hold out together, given the views `groups` [N].
 
@@ -114,7 +84,7 @@ def check_support(
     `head` None: the one of heads.HEADS that is better in this very check. `strangers` [K, D] are
     features of other things, for `false_accepts`.
     """
-    groups = views(looks, labels)
+    groups = same_shot.views(looks, labels)
     threshold = confidence.unknown_threshold(features, labels, groups)
     if num_classes == 1:
         # One object has nothing to be mixed up with: the check is whether it is known at all.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import images, selfcheck
+from litecli import images, same_shot
 from litecli.decoding import read_file
 from litecli.encoder import PhotoEncoder
 from litecli.errors import ExitCode, LiteError, PhotoError
@@ -150,7 +150,7 @@ def _read_photo(
         return error
     inputs = images.to_input(looks, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
-    photo = Photo(photo_hash, selfcheck.look(inputs[0]), loaded.notes, thumbnail)
+    photo = Photo(photo_hash, same_shot.look(inputs[0]), loaded.notes, thumbnail)
     return network.see(photo, looks, inputs)
 
 

@@ -14,7 +14,7 @@ PACKAGE = Path(litecli.__file__).parent
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
     "errors config events",
-    "labelled walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
+    "labelled same_shot walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
     "memory colours",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "weights graph run_folder task_size maml mahalanobis prototypes",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litecli import library, personalize, predictions, selfcheck, storage
+from litecli import library, personalize, predictions, same_shot, selfcheck, storage
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model
@@ -292,7 +292,7 @@ def test_a_burst_is_one_view_and_is_held_out_together(
     learned = adapt(folder, tiny_model)
     note = "4 photos are nearly the same shot (about 1 view); move around it"
     assert note in report_of(learned, "keys").notes
-    groups = selfcheck.views(learned.profile.looks, learned.profile.photo_labels)
+    groups = same_shot.views(learned.profile.looks, learned.profile.photo_labels)
     assert sorted(np.bincount(groups)[np.unique(groups)]) == [1] * 9 + [4]
 
 
@@ -302,7 +302,23 @@ def test_views_link_through_others_but_never_across_objects() -> None:
     steps = [np.cos(a) * start + np.sin(a) * end for a in (0.0, 0.2, 0.4, 1.5)]
     looks = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in steps] * 2, np.int8)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    assert selfcheck.views(looks, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
+    assert same_shot.views(looks, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
+
+
+def test_many_copies_across_objects_are_counted(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    from PIL import Image
+
+    folder = write_objects({"keys": 5, "mug": 2})
+    for number in range(5):
+        with Image.open(folder / "keys" / f"IMG_{number}.jpg") as image:
+            image.save(folder / "mug" / f"copy_{number}.jpg", quality=70)
+    notes = [
+        note for note in adapt(folder, tiny_model).notes if "same photo" in note or "such" in note
+    ]
+    assert notes[0].startswith("keys/IMG_0.jpg and mug/copy_0.jpg look like the same photo")
+    assert len(notes) == 4 and notes[-1] == "2 more such pairs: see litecli report"
 
 
 def test_head_and_thumbnails_follow_the_arguments(

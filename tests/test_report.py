@@ -79,6 +79,17 @@ def kinds(facts: Report) -> dict[str, list[str]]:
     }
 
 
+def test_a_copy_filed_under_another_object_is_shown_beside_its_original(
+    folder: Path, tiny_model
+) -> None:
+    Image.open(folder / "bowl" / "IMG_2.jpg").save(folder / "wallet" / "IMG_copy.jpg", quality=70)
+    learned = adapt(folder, tiny_model, name="my_objects")
+    says = "bowl/IMG_2.jpg and wallet/IMG_copy.jpg look like the same photo: which object is it?"
+    assert says in learned.notes and len(learned.profile.photo_paths) == 25
+    found = kinds(report(learned.profile))
+    assert found["same photo"] == ["bowl/IMG_2.jpg", "wallet/IMG_copy.jpg"]
+
+
 def test_the_facts_of_a_folder(profile: Profile) -> None:
     facts = report(profile)
     found = kinds(facts)
@@ -87,6 +98,7 @@ def test_the_facts_of_a_folder(profile: Profile) -> None:
     assert {"keys/IMG_1.jpg", "keys/IMG_again_60.jpg", "keys/IMG_again_80.jpg"} <= set(
         found["same shot"]
     )
+    assert "same photo" not in found
     [wrong] = next(c for c in facts.concerns if c.kind == "mislabelled").findings
     assert wrong.like is not None and wrong.like.label == "keys"
     assert ("bowl/notes.txt", "not a photo") in facts.left_out

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import confidence, images, selfcheck
+from litecli import confidence, images, same_shot, selfcheck
 from litecli.datasets import read_dataset
 from litecli.encoder import Encoder
 from litecli.errors import PhotoError
@@ -64,10 +64,10 @@ def read_collection(folder: Path, model: Model) -> Collection:
 
     usable = np.zeros(len(dataset.paths), bool)
     features = np.zeros((len(usable), model.config.num_features), np.float32)
-    looks = np.zeros((len(usable), selfcheck.LOOK_SIDE**2), np.int8)
+    looks = np.zeros((len(usable), same_shot.LOOK_SIDE**2), np.int8)
     for n, pixels in enumerate(images.in_order(read, dataset.paths)):
         if pixels is not None:
-            features[n], looks[n] = encoder.features(pixels), selfcheck.look(pixels[0])
+            features[n], looks[n] = encoder.features(pixels), same_shot.look(pixels[0])
             usable[n] = True
     pools = [np.array(pool) for pool in dataset.keep(usable).sources[0].support]
     return Collection(folder.name, features, looks, pools)
