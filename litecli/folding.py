@@ -17,7 +17,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.generator import FilmLayer, film_values
 from litecli.images import in_order, to_input
 from litecli.model_library import Model
-from litecli.model_tensors import model_tensors
+from litecli.model_tensors import model_tensors, unfit
 
 SQUARES_IN_MEMORY = 256_000_000  # bytes; at 224 px, the squares of 1,700 photos
 _PREFIX = "generator."  # of the generator's tensors in a model file
@@ -99,7 +99,8 @@ class FirstLook:
 def folded_norms(model: Model, outputs: np.ndarray) -> dict[str, np.ndarray]:
     """Norm parameters by their names in the model file, from set encoder's outputs [N, 64].
 
-    Raises LiteError (MISSING) when the model's file lacks one of the tensors this takes.
+    Raises LiteError (MISSING) when the model's file lacks one of the tensors this takes, or they
+    do not fit together.
     """
     parameters = model_tensors(model, _PREFIX, _PARTS)
     weights = [f"{name}.weight" for name in model.config.film]
@@ -109,5 +110,10 @@ def folded_norms(model: Model, outputs: np.ndarray) -> dict[str, np.ndarray]:
         FilmLayer(name, kind="", channels=len(norms[weight]), bias=bias in norms)
         for name, weight, bias in zip(model.config.film, weights, biases, strict=True)
     ]
-    values = film_values(layers, parameters, norms, outputs)
+    try:
+        values = film_values(layers, parameters, norms, outputs)
+    except (ValueError, IndexError, TypeError) as error:
+        raise unfit(model) from error
+    if not all(np.isfinite(value).all() for value in values.values()):
+        raise unfit(model)
     return {BACKBONE_PREFIX + name: value for name, value in values.items()}

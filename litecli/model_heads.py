@@ -11,7 +11,7 @@ from litecli.generated_head import generate_weights, linear_scores
 from litecli.heads import HEADS, Head
 from litecli.labelled import HeldOut, class_counts, class_means
 from litecli.model_library import Model
-from litecli.model_tensors import model_tensors
+from litecli.model_tensors import model_tensors, unfit
 from litecli.profile import Profile
 
 GENERATED = "generated"
@@ -22,10 +22,19 @@ _PARTS = ("inner_weight", "inner_bias", "outer_weight")
 def head_of(model: Model, name: str) -> Head:
     """The head of a profile or a config: a key of heads.HEADS, or "generated".
 
-    Raises LiteError (MISSING) when there is none of that name, or the model lacks its parts.
+    Raises LiteError (MISSING) when there is none of that name, or the model lacks its parts, or
+    they do not fit together.
     """
     if name == GENERATED:
-        return generated_head(model_tensors(model, _PREFIX, _PARTS))
+        parameters = model_tensors(model, _PREFIX, _PARTS)
+        means = np.zeros((1, model.config.num_features), np.float32)
+        try:
+            fits = generate_weights(parameters, means).shape == (1, means.shape[1] + 1)
+        except (ValueError, IndexError, TypeError):
+            fits = False
+        if not fits:
+            raise unfit(model)
+        return generated_head(parameters)
     if name not in HEADS:
         raise LiteError(
             f"This litecli has no head {name}.",

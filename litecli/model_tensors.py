@@ -27,3 +27,13 @@ def model_tensors(
             code=ExitCode.MISSING,
         )
     return {wanted[name]: tensor for name, tensor in tensors.items()}
+
+
+def unfit(model: Model) -> LiteError:
+    """The error of a model whose tensors are there but cannot belong together."""
+    return LiteError(
+        f"The model in {model.folder} is damaged.",
+        "The numbers in its file do not fit together.",
+        "fetch or add it again: litecli models --help",
+        code=ExitCode.MISSING,
+    )

@@ -14,11 +14,10 @@ import pytest
 import torch
 from torch import nn
 
-from litecli import backbone, folding, library, passes, personalize, predictions, storage
+from litecli import folding, library, passes, personalize, predictions, storage
 from litecli.config import TASK_GRAPH
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.film import film_layers
 from litecli.heads import HEADS
 from litecli.images import load_input
 from litecli.model import FewShotModel
@@ -27,25 +26,10 @@ from litecli.model_heads import generated_head, head_of
 from litecli.model_library import Model, open_model
 from litecli.profile import Profile, to_tensors
 
-SIDE = 32
+from .small_models import SIDE, build_cnaps
+
 PARTS = ("weight", "bias")  # of a norm layer
 TWO = {"keys": 4, "mug": 3}
-
-
-def build_cnaps() -> FewShotModel:
-    """A CNAPs model whose norms, generator and head all do something: some of it starts at zero."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = FewShotModel(backbone.build("test_byobnet", "none", SIDE), "generated", film=True)
-        parameters = dict(model.network.named_parameters())
-        for layer in film_layers(model.network):
-            nn.init.uniform_(parameters[f"{layer.name}.weight"], 0.5, 1.5)
-            nn.init.normal_(parameters[f"{layer.name}.bias"], 0, 0.1)
-        assert model.generator is not None and model.head_generator is not None
-        for parameter in model.generator.parameters():
-            nn.init.normal_(parameter, std=0.3)
-        nn.init.normal_(model.head_generator.outer_weight, std=0.05)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +356,29 @@ def test_a_model_without_one_of_its_tensors_is_refused(
             head_of(without, "generated")
         else:
             folding.folded_norms(without, np.zeros((1, 64), np.float32))
+    assert caught.value.code == ExitCode.MISSING
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("generator.vector_of_channel", lambda tensor: tensor + 1000),
+        ("generator.inner_weight", lambda tensor: tensor[:, :, 1:]),
+        ("generator.strength", lambda tensor: tensor * np.nan),
+        ("head_generator.inner_weight", lambda tensor: tensor[:, 1:]),
+        ("head_generator.outer_weight", lambda tensor: tensor[1:]),
+    ],
+)
+def test_a_model_whose_tensors_do_not_fit_together_is_refused(
+    model: Model, tmp_path: Path, name: str, change: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    tensors, metadata = storage.read_tensors(model.folder / "model.safetensors")
+    changed = tensors | {name: np.ascontiguousarray(change(tensors[name]))}
+    storage.write_tensors(tmp_path / "model.safetensors", changed, metadata)
+    damaged = dataclasses.replace(model, folder=tmp_path)
+    with pytest.raises(LiteError, match="damaged") as caught:
+        folding.folded_norms(damaged, noise(2)[:, 0, 0, :].repeat(2, axis=1))
+        head_of(damaged, "generated")
     assert caught.value.code == ExitCode.MISSING
 
 

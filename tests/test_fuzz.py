@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 from litecli import images, library, memory
 from litecli.cli import main
-from litecli.config import Preprocess
+from litecli.config import ENCODER_GRAPH, TASK_GRAPH, Preprocess
 from litecli.errors import PhotoError
+from litecli.model_folder import model_config, write_model
 
 from .mutants import (
     ODD_VALUES,
@@ -37,7 +38,9 @@ from .mutants import (
     photo_seeds,
     with_true_checksums,
 )
+from .small_models import build_cnaps
 
+WEIGHTS_FILE = "model.safetensors"
 MUTANTS = int(os.environ.get("LITECLI_FUZZ", "2000"))
 SECONDS, BYTES = 10.0, 2_000_000_000  # of processor and memory: no mutant may take more
 
@@ -92,7 +95,7 @@ def figures(request: pytest.FixtureRequest) -> Iterator[Figures]:
 CLAIM = st.one_of(st.none(), st.tuples(st.sampled_from(SIDES), st.sampled_from(SIDES)))
 
 
-@fuzz(0.75, st.sampled_from(PHOTOS), CLAIM, st.one_of(st.just([]), edits()), st.booleans())
+@fuzz(0.7, st.sampled_from(PHOTOS), CLAIM, st.one_of(st.just([]), edits()), st.booleans())
 def test_photos(figures: Figures, mutant: tuple[Any, ...]) -> None:
     seed, claim, changes, checksums = mutant
     data = claims(seed, *claim) if claim else seed
@@ -177,7 +180,8 @@ def graph_edited(data: bytes, path: list[int], value: Any) -> bytes:
     """An ONNX file with one name, number or reference of its graph replaced."""
     model = onnx.load_from_string(data)
     node = model.graph.node[path[0] % len(model.graph.node)]
-    tensor = model.graph.initializer[path[0] % len(model.graph.initializer)]
+    outside = [tensor for tensor in model.graph.initializer if tensor.external_data]
+    tensor = outside[path[0] % len(outside)]
     text, number = str(value).encode("utf-8", "replace").decode(), path[-1]
     kind = sum(path) % 6
     if kind == 0:
@@ -204,21 +208,44 @@ USERS = (
 )
 
 
-@fuzz(
-    0.1,
-    st.sampled_from(USERS),
-    st.one_of(
-        st.tuples(st.just("model.safetensors"), st.one_of(HEADER, HEADER, edits())),
-        st.tuples(st.just("encoder.onnx"), st.one_of(GRAPH, edits())),
-    ),
-)
+WEIGHTS = st.tuples(st.just(WEIGHTS_FILE), st.one_of(HEADER, HEADER, edits()))
+GRAPHS = st.one_of(GRAPH, edits())
+
+
+@fuzz(0.1, st.sampled_from(USERS), WEIGHTS | st.tuples(st.just(ENCODER_GRAPH), GRAPHS))
 def test_models(learned: None, figures: Figures, mutant: tuple[Any, ...]) -> None:
-    arguments, (file, change) = mutant
-    good = library.find_model("tiny").folder
-    for name in ("model.safetensors", "encoder.onnx"):
-        data = (good / name).read_bytes()
-        Path("mutant").mkdir(exist_ok=True)
-        (Path("mutant") / name).write_bytes(changed(data, change) if name == file else data)
+    use_mutant(library.find_model("tiny").folder, figures, *mutant)
+
+
+@pytest.fixture(scope="module")
+def film_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of CNAPs: FiLM, a set encoder, and generators of both FiLM and head."""
+    model = build_cnaps()
+    folder = tmp_path_factory.mktemp("models") / "personal"
+    write_model(model, model_config("personal", model, "cnaps", "generated"), folder, {})
+    return folder
+
+
+FILM_GRAPHS = st.tuples(st.sampled_from((ENCODER_GRAPH, TASK_GRAPH)), GRAPHS)
+
+
+@fuzz(0.05, st.sampled_from(USERS), WEIGHTS | FILM_GRAPHS)
+def test_models_with_film(
+    learned: None, film_folder: Path, figures: Figures, mutant: tuple[Any, ...]
+) -> None:
+    use_mutant(film_folder, figures, *mutant)
+
+
+def use_mutant(
+    good: Path, figures: Figures, arguments: tuple[str, ...], damage: tuple[str, Any]
+) -> None:
+    """A command that reads a copy of the model, one of its files changed."""
+    file, change = damage
+    Path("mutant").mkdir(exist_ok=True)
+    for path in (*good.glob("*.onnx"), good / WEIGHTS_FILE):
+        data = path.read_bytes()
+        data = changed(data, change) if path.name == file else data
+        (Path("mutant") / path.name).write_bytes(data)
     code = answer(figures, *arguments)
     if Path(os.environ["LITECLI_HOME"], "models", "added").exists():
         library.remove_model("added")
