@@ -1,7 +1,7 @@
 """A run's images: folders or drawn objects, decoded once, split into training and validation."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from litecli.config import TrainConfig
 from litecli.datasets import Dataset, read_dataset
 from litecli.episodes import Source, hold_out_classes
 from litecli.errors import ExitCode, LiteError
+from litecli.images import photo_hash
 from litecli.pixels import PixelStore
 
 DRAWN_CLASSES, DRAWN_VIEWS = 200, 30
@@ -98,10 +99,7 @@ def _split(
             list(replace(dataset, sources=part).keep(usable).sources)
             for part in (dataset.sources[:first], dataset.sources[first:])
         )
-        known = {c for source in training for c in source.classes}
-        shared = [c for source in validation for c in source.classes if c in known]
-        if shared:
-            overlap = f"validation overlaps training in {len(shared)} classes ({shared[0]})"
+        for overlap in _overlaps(dataset.paths, training, validation):
             if config.strict_split:
                 raise LiteError(
                     f"With --strict-split, {overlap}.", fix="--val DATA", code=ExitCode.USAGE
@@ -116,6 +114,35 @@ def _split(
     elif training and config.data and config.episodes.way_max > most:
         warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
     return training, validation, warnings
+
+
+def _overlaps(
+    paths: Sequence[Path], training: Sequence[Source], validation: Sequence[Source]
+) -> Iterator[str]:
+    """What validation shares with training: classes, by name, and photos, by their bytes."""
+    known = {c for source in training for c in source.classes}
+    shared = [c for source in validation for c in source.classes if c in known]
+    if shared:
+        yield f"validation overlaps training in {len(shared)} classes ({shared[0]})"
+    trained = _by_length(paths, training)
+    both = []
+    for length, asked in _by_length(paths, validation).items():  # only these can be the same
+        hashes = {photo_hash(path.read_bytes()) for path in trained.get(length, ())}
+        both += [path for path in asked if hashes and photo_hash(path.read_bytes()) in hashes]
+    if both:
+        name = f"{both[0].parent.name}/{both[0].name}"
+        yield f"validation overlaps training in {len(both)} photos ({name})"
+
+
+def _by_length(paths: Sequence[Path], sources: Sequence[Source]) -> dict[int, list[Path]]:
+    """The photos of some sources by the length of their files; those that are gone are left out."""
+    pools = (pool for s in sources for pool in (*s.support, *(s.query or ())))
+    files = (paths[number] for number in sorted({number for pool in pools for number in pool}))
+    found: dict[int, list[Path]] = {}
+    for path in files:
+        if path.is_file():
+            found.setdefault(path.stat().st_size, []).append(path)
+    return found
 
 
 def _drawn_dataset() -> Dataset:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -149,6 +150,7 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
     assert finished.accuracy == max(e.accuracy for e in checks)
     assert started.warnings == (
         "validation overlaps training in 4 classes (bowl): its accuracy will flatter",
+        "validation overlaps training in 24 photos (bowl/IMG_0.jpg): its accuracy will flatter",
     )
     assert "photos (4 classes, 24 images)" in started.data
 
@@ -165,8 +167,9 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
     assert [float(r["val_accuracy"]) for r in rows if r["val_accuracy"]] == [
         e.accuracy for e in checks
     ]
-    warning, *checked = (out / "log.txt").read_text().splitlines()
-    assert warning == f"warning: {started.warnings[0]}"
+    *warned, rest = (out / "log.txt").read_text().split("\n", len(started.warnings))
+    assert warned == [f"warning: {warning}" for warning in started.warnings]
+    checked = rest.splitlines()
     told = [line.partition(":")[0] for line in checked[: len(checks)]]
     assert told == [f"{e.stage} {e.step}" for e in checks]
 
@@ -556,6 +559,18 @@ def test_train_and_validation_folders_may_share_their_name(
     assert caught.value.code == ExitCode.USAGE
 
 
+def test_photos_that_are_in_both_folders_are_counted(config: TrainConfig, tmp_path: Path) -> None:
+    train = save_folder(tmp_path / "train", ["robin", "tit"], 3)
+    val = save_folder(tmp_path / "val", ["wren", "crow"], 3, shade=200)
+    for number in (1, 2):
+        shutil.copy(train / "tit" / f"{number}.png", val / "wren" / f"copy_{number}.png")
+    settings = replace(config, data=(str(train),), val=str(val))
+    says = "validation overlaps training in 2 photos (wren/copy_1.png)"
+    assert f"{says}: its accuracy will flatter" in opened(settings).warnings
+    with pytest.raises(LiteError, match=re.escape(says)):
+        opened(replace(settings, strict_split=True))
+
+
 @pytest.mark.parametrize("size, left", [(2, 4), (9, 9), (99, 25)])
 def test_a_small_task_keeps_its_classes(size: int, left: int) -> None:
     labels = np.repeat(np.arange(4), (1, 3, 16, 5))
@@ -571,7 +586,8 @@ def test_validation_users_of_orbit_are_not_trained_on(config: TrainConfig, tmp_p
     for root, user in (("train", "P1"), ("validation", "P2")):
         for thing in (f"keys of {user}", f"mug of {user}"):
             for part in ("clean", "clutter"):
-                save_folder(tmp_path / root / user / thing / part, ["video"], 2)
+                folder = tmp_path / root / user / thing / part
+                save_folder(folder, ["video"], 2, shade=sum(map(ord, str(folder))) % 250)
     data = opened(
         replace(config, data=(str(tmp_path / "train"),), val=str(tmp_path / "validation"))
     )
