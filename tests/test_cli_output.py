@@ -178,6 +178,16 @@ def test_the_time_left_of_a_resumed_run_counts_only_its_own_steps() -> None:
     assert written(out.stderr) == "Steps 90/100, 2 min left, loss 1.5\n"
 
 
+def test_the_time_left_is_that_of_the_present_stage() -> None:
+    now = [0.0]
+    out = Output(Pipe(), Pipe(), {}, clock=lambda: now[0])
+    show = out.progress("Steps")
+    for done in range(1, 1061):
+        now[0] += 1.0 if done <= 1000 else 10.0
+        show(done, 1100)
+    assert written(out.stderr).splitlines()[-1] == "Steps 1059/1100, 7 min left"
+
+
 def test_a_dumb_terminal_is_not_animated() -> None:
     out = make(stderr=Terminal(), TERM="dumb")
     out.progress("Photos")(1, 1)

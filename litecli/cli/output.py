@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -17,6 +18,7 @@ ASCII_MARKS = str.maketrans({"±": "+-", "…": "...", "×": "x", "–": "-", "�
 STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
 PROGRESS_SECONDS = 30.0  # or per this many seconds
+RECENT = 30  # calls of a progress function
 WORTH_SAYING = 5.0  # seconds; a shorter rest is not announced
 
 
@@ -103,17 +105,21 @@ class Output:
     def progress(self, label: str, first: int = 0) -> Callable[..., None]:
         """A function to call with (done, total, note); it redraws, or prints a line now and then.
 
-        `first` steps were done before the clock started.
+        `first` steps were done before the clock started. The time that is left is judged by the
+        last RECENT calls: a later stage may be slower than the one before.
         """
-        started = shown_at = self.clock()
+        shown_at = self.clock()
         shown = 0.0
+        recent = deque([(shown_at, first)], maxlen=RECENT)
 
         def show(done: int, total: int, note: str = "") -> None:
             nonlocal shown, shown_at
             if self.quiet or total <= 0:
                 return
             now, share = self.clock(), done / total
-            left = (now - started) / max(done - first, 1) * (total - done)
+            began, before = recent[0]
+            recent.append((now, done))
+            left = (now - began) / max(done - before, 1) * (total - done)
             said = f", {duration(left)} left" if left >= WORTH_SAYING else ""
             text = f"{label} {done}/{total}{said}{note}"
             if self.animated:
