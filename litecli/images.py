@@ -84,10 +84,12 @@ def load_input(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray
 def load_looks(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
     """What a network sees, uint8 [looks, S, S, 3], and the photo with notes on how it looks.
 
-    A large photo is shrunk early to no less than twice the size that is then resampled with care:
-    its features hardly differ from those of the full picture. Raises PhotoError.
+    A large photo is shrunk early, to no less than twice the size that is then resampled with care
+    and no less than the closest look shows: its features hardly differ from those of the full
+    picture. Raises PhotoError.
     """
-    photo = open_photo(source, shortest_side=2 * preprocess.resize_side)
+    closest = round(preprocess.image_size / min(preprocess.crops))
+    photo = open_photo(source, shortest_side=max(2 * preprocess.resize_side, closest))
     looks = to_looks(photo.image, preprocess)
     return looks, replace(photo, notes=photo.notes + _look(looks[0], photo))
 
