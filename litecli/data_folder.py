@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from litecli import storage
 from litecli.errors import ExitCode, LiteError
 
@@ -65,6 +63,8 @@ def set_current(kind: str, name: str | None) -> None:
 @contextmanager
 def lock_for(name: str, busy: str) -> Iterator[None]:
     """Hold the lock of that name; raises LiteError (MACHINE), saying `busy`, when it is taken."""
+    from filelock import FileLock, Timeout  # takes a while, and classify locks nothing
+
     path = storage.home() / "locks" / f"{name}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

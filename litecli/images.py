@@ -132,10 +132,9 @@ def to_square(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
 def to_input(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """Pixels uint8 [..., S, S, 3] -> float32 [..., 3, S, S], (value / 255 - mean) / std."""
     values = np.empty((*pixels.shape[:-3], 3, *pixels.shape[-3:-1]), np.float32)
-    shades = np.arange(256, dtype=np.float32) / 255
-    for channel, (mean, std) in enumerate(zip(preprocess.mean, preprocess.std, strict=True)):
-        table = (shades - np.float32(mean)) / np.float32(std)
-        values[..., channel, :, :] = table[pixels[..., channel]]
+    np.divide(np.moveaxis(pixels, -1, -3), np.float32(255), out=values)
+    values -= np.array(preprocess.mean, np.float32)[:, None, None]
+    values /= np.array(preprocess.std, np.float32)[:, None, None]
     return values
 
 
@@ -144,7 +143,7 @@ def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
     scale = min(1.0, side / max(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
     buffer = io.BytesIO()
-    image.resize((width, height), reducing_gap=2.0).save(buffer, "JPEG", quality=80)
+    image.resize((width, height), reducing_gap=1.5).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
 
 

@@ -40,7 +40,7 @@ def doctor_raises(monkeypatch: pytest.MonkeyPatch):
     return arrange
 
 
-PROGRAM = "import sys; from litecli.cli import main; sys.exit(main())"
+PROGRAM = "-m", "litecli"
 MENDABLE = LiteError("No profile garge.", "2 profiles: a, b", "litecli profiles", code=ExitCode(4))
 
 
@@ -157,7 +157,7 @@ def test_a_reader_that_leaves_is_no_error(arguments: list[str], tmp_path: Path) 
     # Unbuffered, Python has nothing left to flush at its end, and that flush is what fails.
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        [sys.executable, *PROGRAM, *arguments],
         stdout=writing,
         stderr=subprocess.PIPE,
         env={**environ, "LITECLI_HOME": str(tmp_path)},
