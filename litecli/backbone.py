@@ -7,7 +7,6 @@ folder, or nowhere (`none`).
 
 import difflib
 import json
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,16 +14,13 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import constants as hub_settings
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from litecli import storage
+from litecli import hub, storage
 from litecli.config import MODEL_KEY, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
-from litecli.weights import check_cached, hub_answers, load_into
-
-_OTHERS_ERRORS = ("huggingface_hub", "httpx", "requests", "safetensors_rust")  # modules
+from litecli.weights import load_into
 
 
 @dataclass(frozen=True)
@@ -160,48 +156,30 @@ def _size_arguments(pretrained_cfg: Any, image_size: int | None) -> dict[str, An
 
 
 def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Module:
-    hub_log = logging.getLogger("timm")
-    level, before = hub_log.level, hub_settings.HF_HUB_OFFLINE
     try:
-        hub_log.setLevel(logging.ERROR)
-        # Without an answer the hub's client would try again for a minute; a cached file needs none.
-        hub_settings.HF_HUB_OFFLINE = before or offline or not hub_answers()
-        check_cached(_repository(name))
-        return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
+        with hub.downloading(offline):
+            hub.check_cached(_repository(name))
+            return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
     except RuntimeError as error:  # timm: no pretrained weights exist for this network
         if "pretrained" not in str(error).lower():
-            raise _network_error(name, str(error)) from error
+            raise _network_error(name, error) from error
         raise LiteError(
             f"timm has no pretrained weights for {name}.",
             fix="--weights none, or --weights FILE",
             code=ExitCode.USAGE,
         ) from error
-    except (OSError, ValueError) as error:
-        raise _network_error(name, str(error)) from error
-    except Exception as error:  # the hub's client has error classes of its own
-        if type(error).__module__.split(".")[0] not in _OTHERS_ERRORS:
-            raise
-        raise _network_error(name, str(error)) from error
-    finally:
-        hub_log.setLevel(level)
-        hub_settings.HF_HUB_OFFLINE = before
+    except Exception as error:
+        if isinstance(error, OSError | ValueError) or hub.is_clients(error):
+            raise _network_error(name, error) from error
+        raise
 
 
-def _network_error(name: str, reason: str) -> LiteError:
-    """What could not be had, how large it is, and the way without a network."""
-    size = 0.0
+def _network_error(name: str, error: Exception) -> LiteError:
+    megabytes = 0.0
     if not name.startswith("hf-hub:"):
         network = timm.create_model(name, pretrained=False)  # the file has the classifier too
-        size = sum(parameter.numel() for parameter in network.parameters()) * 4 / 1e6
-    about = f", about {size:.0f} MB," if size else ""
-    first_line = reason.strip().splitlines()[0][:100] if reason.strip() else "no answer"
-    return LiteError(
-        f"Could not download the weights of {name}: no network, or it was refused.",
-        f"On another machine, save its model.safetensors{about} from "
-        f"{hub_settings.ENDPOINT}/{_repository(name)} ({first_line}).",
-        f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
-        code=ExitCode.NETWORK,
-    )
+        megabytes = sum(parameter.numel() for parameter in network.parameters()) * 4 / 1e6
+    return hub.unreachable(name, _repository(name), megabytes, str(error))
 
 
 def _repository(name: str) -> str:

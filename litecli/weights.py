@@ -1,14 +1,9 @@
-"""Weights files: reading them without running anything, fitting them to a network, the hub."""
+"""Weights files: reading them without running anything, fitting them to a network."""
 
-import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
-from huggingface_hub import constants as hub_settings
-from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
 from litecli import storage
@@ -63,33 +58,3 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def counted_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without batch norm's step counters: files leave them out, nothing needs them."""
     return {n: value for n, value in state.items() if not n.endswith("num_batches_tracked")}
-
-
-def hub_answers(timeout: float = 3.0) -> bool:
-    """Whether the hub of pretrained weights can be reached within `timeout` seconds."""
-    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
-        return True  # a proxy has its own way out, which a plain connection does not see
-    address = urlsplit(hub_settings.ENDPOINT)
-    try:
-        socket.create_connection((address.hostname or "", address.port or 443), timeout).close()
-    except OSError:
-        return False
-    return True
-
-
-def check_cached(repository: str) -> None:
-    """Raise LiteError (NETWORK) when the hub's cache holds damaged weights of a repository.
-
-    The cache calls each file by its sha256, and nobody looks at that again: half a file, or another
-    one, would be an error of the loader at best, and random weights at worst.
-    """
-    for file in ("model.safetensors", "pytorch_model.bin"):
-        found = try_to_load_from_cache(repository, file)
-        blob = Path(found).resolve() if isinstance(found, str) else Path()
-        if len(blob.name) == 64 and storage.files_sha256([blob]) != blob.name:
-            raise LiteError(
-                f"The downloaded weights of {repository} are damaged.",
-                "The file is not the one that its sha256 promises.",
-                f"delete {blob} and try again",
-                code=ExitCode.NETWORK,
-            )

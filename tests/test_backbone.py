@@ -13,7 +13,7 @@ from huggingface_hub import constants as hub_settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from litecli import backbone, weights
+from litecli import backbone, hub, weights
 from litecli.errors import ExitCode, LiteError
 
 NAME, SIDE = "test_byobnet", 32
@@ -67,7 +67,7 @@ def test_without_the_hub_only_the_cache_is_asked(
         assert not offline, "--offline, and the network was asked"
         return False
 
-    monkeypatch.setattr(backbone, "hub_answers", answers)
+    monkeypatch.setattr(hub, "answers", answers)
     before = hub_settings.HF_HUB_OFFLINE
     error = refusal("resnet18.a1_in1k", "auto", offline=offline)
     assert error.code == ExitCode.NETWORK
@@ -82,8 +82,8 @@ def test_the_hub_answers_only_where_something_listens(monkeypatch: pytest.Monkey
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         monkeypatch.setattr(hub_settings, "ENDPOINT", address)
-        assert weights.hub_answers()
-    assert not weights.hub_answers()
+        assert hub.answers()
+    assert not hub.answers()
 
 
 def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_what_the_hub_raises_is_a_network_error(
             raise reason
         return create(name, pretrained=False, **options)
 
-    monkeypatch.setattr(backbone, "hub_answers", lambda: True)
+    monkeypatch.setattr(hub, "answers", lambda: True)
     monkeypatch.setattr(timm, "create_model", fails)
     error = refusal("resnet18", "auto")
     assert error.code == ExitCode.NETWORK and str(reason) in error.why

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from litecli import backbone, best_model, devices, episodic, model_folder, supervised
+from litecli import best_model, devices, episodic, hub, model_folder, supervised
 from litecli.run_folder import RunFolder
 
 NETWORK = "test_byobnet"
@@ -43,7 +43,7 @@ def no_network(*_: object, **__: object) -> bool:
 
 
 def test_row_53_no_network(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbone, "hub_answers", no_network)
+    monkeypatch.setattr(hub, "answers", no_network)
     began = time.perf_counter()
     for command in (("models", "fetch"), ("meta-train", "photos", "--backbone")):
         code, _, err = run(*command, "mobilenetv3_small_050")

@@ -17,7 +17,7 @@ LAYERS = (
     "labelled same_shot walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
     "memory colours",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
-    "weights graph run_folder task_size maml mahalanobis prototypes",
+    "weights hub graph run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out ranks film",
     "backbone images heads model_library profile_library",
     "torch_encoder library confidence pixels model_tensors augment",
@@ -47,7 +47,7 @@ TORCH_SIDE = {
     *("augment", "lite", "film", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
     *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
-    *("audit_learner", "audit_moments", "torch_encoder"),
+    *("audit_learner", "audit_moments", "torch_encoder", "hub"),
 }
 TORCH = {"torch", "torchvision", "timm"}
 HOMES = {
@@ -55,6 +55,7 @@ HOMES = {
     "click": {"cli"},
     "rich": {"cli"},
     "timm": {"backbone"},
+    "huggingface_hub": {"hub"},
     "safetensors": {"storage"},
     "PIL": {"colours", "decoding", "images", "drawn", "drawn_backgrounds"},
     "onnxruntime": {"encoder"},

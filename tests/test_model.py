@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from litecli import backbone, graph, storage, weights
+from litecli import backbone, graph, hub, storage, weights
 from litecli.config import NAMED_NETWORKS
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
@@ -291,7 +291,7 @@ def test_the_loss_falls_as_prototypes_part(head: str) -> None:
 def test_weights_with_a_licence_of_their_own_are_fetched_only_once_it_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbone, "hub_answers", lambda: False)
+    monkeypatch.setattr(hub, "answers", lambda: False)
     with pytest.raises(LiteError, match="dinov3-license") as caught:
         fetch("dinov3", tmp_path / "m")
     assert caught.value.code == ExitCode.USAGE and "--accept-license" in caught.value.fix

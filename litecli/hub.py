@@ -1,0 +1,80 @@
+"""The hub that timm's pretrained weights come from: whether it answers, and what if it does not."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from huggingface_hub import constants as hub_settings
+from huggingface_hub import try_to_load_from_cache
+
+from litecli import storage
+from litecli.errors import ExitCode, LiteError
+
+_MODULES = ("huggingface_hub", "httpx", "requests", "safetensors_rust")  # of the client's errors
+
+
+@contextmanager
+def downloading(offline: bool) -> Iterator[None]:
+    """Inside, timm's downloads say nothing, and use the cache alone if the hub does not answer."""
+    log = logging.getLogger("timm")
+    level, before = log.level, hub_settings.HF_HUB_OFFLINE
+    try:
+        log.setLevel(logging.ERROR)
+        # Without an answer the hub's client would try again for a minute; a cached file needs none.
+        hub_settings.HF_HUB_OFFLINE = before or offline or not answers()
+        yield
+    finally:
+        log.setLevel(level)
+        hub_settings.HF_HUB_OFFLINE = before
+
+
+def is_clients(error: Exception) -> bool:
+    """Whether an exception is of the hub's client, whose classes share no base of their own."""
+    return type(error).__module__.split(".")[0] in _MODULES
+
+
+def unreachable(name: str, repository: str, megabytes: float, reason: str) -> LiteError:
+    """What could not be had, how large it is (0: not known), and the way without a network."""
+    about = f", about {megabytes:.0f} MB," if megabytes else ""
+    first_line = reason.strip().splitlines()[0][:100] if reason.strip() else "no answer"
+    return LiteError(
+        f"Could not download the weights of {name}: no network, or it was refused.",
+        f"On another machine, save its model.safetensors{about} from "
+        f"{hub_settings.ENDPOINT}/{repository} ({first_line}).",
+        f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
+        code=ExitCode.NETWORK,
+    )
+
+
+def answers(timeout: float = 3.0) -> bool:
+    """Whether the hub of pretrained weights can be reached within `timeout` seconds."""
+    if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")):
+        return True  # a proxy has its own way out, which a plain connection does not see
+    address = urlsplit(hub_settings.ENDPOINT)
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout).close()
+    except OSError:
+        return False
+    return True
+
+
+def check_cached(repository: str) -> None:
+    """Raise LiteError (NETWORK) when the hub's cache holds damaged weights of a repository.
+
+    The cache calls each file by its sha256, and nobody looks at that again: half a file, or another
+    one, would be an error of the loader at best, and random weights at worst.
+    """
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        found = try_to_load_from_cache(repository, file)
+        blob = Path(found).resolve() if isinstance(found, str) else Path()
+        if len(blob.name) == 64 and storage.files_sha256([blob]) != blob.name:
+            raise LiteError(
+                f"The downloaded weights of {repository} are damaged.",
+                "The file is not the one that its sha256 promises.",
+                f"delete {blob} and try again",
+                code=ExitCode.NETWORK,
+            )
