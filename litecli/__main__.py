@@ -1,6 +1,7 @@
 """The program: `litecli`, and `python -m litecli` for torchrun."""
 
 import gc
+import sys
 
 # Starting makes many objects and hardly a cycle: looking for them so often takes a few percent.
 gc.set_threshold(10_000)
@@ -11,7 +12,8 @@ from litecli.cli import main  # noqa: E402 (importing is most of starting)
 def run() -> int:
     """Run the command line this process was started with and return its exit code."""
     code = main()
-    gc.freeze()  # what is left goes with the process: looking through it once more takes 30 ms
+    if "torch" not in sys.modules:  # whose parts complain aloud of what nobody took down
+        gc.freeze()  # what is left goes with the process: looking through it takes 30 ms
     return code
 
 

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +43,19 @@ def test_evaluate_json_follows_its_schema(measured) -> None:
     assert told["schema"] == "litecli.evaluate/1" and told["model"] == "tiny"
     assert 0.5 < told["accuracy"] <= 1 and 0 <= told["ci95"] < 0.5
     assert told["adapt_macs"] == 6_000_000 and told["head"] == "auto"
+
+
+def test_a_program_that_loaded_torch_ends_without_a_word(write_objects, tmp_path: Path) -> None:
+    folder = write_objects({"keys": 2, "mug": 2})
+    task = ("--way", "2", "--shots", "1", "--query", "1", "--tasks", "1")
+    done = subprocess.run(
+        [sys.executable, "-m", "litecli", "evaluate", str(folder), *task, "--quiet"],
+        capture_output=True,
+        env={**os.environ, "LITECLI_HOME": str(tmp_path)},
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_evaluate_appends_to_a_csv_file(measured) -> None:
