@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,10 +28,10 @@ from litecli.encoder import Encoder
 from litecli.model_library import open_model
 
 LITECLI = (sys.executable, "-m", "litecli")
-LOOKS_TIMED = 50
+PHOTOS_TIMED = 50
 
 
-def litecli(*arguments: str) -> dict[str, object]:
+def litecli(*arguments: str) -> dict[str, Any]:
     """Run a command with --json; returns its last object."""
     done = subprocess.run([*LITECLI, *arguments, "--json"], check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout.splitlines()[-1])
@@ -52,7 +53,7 @@ def milliseconds(folder: Path) -> float:
     side = preprocess.image_size
     blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
     spent = []
-    for _ in range(LOOKS_TIMED):
+    for _ in range(PHOTOS_TIMED):
         began = time.perf_counter()
         encoder.features(blank)
         spent.append(time.perf_counter() - began)
@@ -70,7 +71,8 @@ def measured(model: Path, folder: str, tasks: int) -> float:
     """Accuracy on a collection in percent."""
     way = ("--way", "20", "--shots", "5", "--query", "5", "--tasks", str(tasks))
     head = ("--head", "ridge", "--ridge-lambda", "0.1")
-    return 100 * float(str(litecli("evaluate", folder, "--model", str(model), *way, *head)["accuracy"]))
+    told = litecli("evaluate", folder, "--model", str(model), *way, *head)
+    return 100 * told["accuracy"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
