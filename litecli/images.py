@@ -22,6 +22,10 @@ from litecli.colours import shrunk, to_srgb
 from litecli.config import Preprocess
 from litecli.decoding import decoded, is_sequence, read_file
 
+# Pillow keeps so many blocks (of at most 16 MB) for the next picture. Without, the system hands out
+# and clears every picture's memory anew, which takes 6 % of the time of a large folder.
+Image.core.set_blocks_max(8)  # pyright: ignore[reportAttributeAccessIssue]
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
