@@ -224,6 +224,15 @@ def _ridge_held_out(features: Array, targets: Array, lam: float, batches: list[H
     return ridge_held_out(features, targets, [lam], batches)[0][0]
 
 
+def _mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
+    if "features" not in params:
+        return mahalanobis_scores(params, queries)
+    # They are torch tensors that want a gradient: only here does a head need torch.
+    from litecli.mahalanobis_gradient import scores_with_gradient
+
+    return scores_with_gradient(params, queries)
+
+
 def _mahalanobis_held_out(
     features: Array, targets: Array, lam: float, batches: list[HeldOut]
 ) -> Array:
@@ -240,7 +249,7 @@ HEADS: dict[str, Head] = {
         False,
         0.75,  # measured: its metrics, which differ with the photo count, make up for a part
         _mahalanobis,
-        mahalanobis_scores,
+        _mahalanobis_scores,
         _mahalanobis_held_out,
         mahalanobis_offsets,
         mahalanobis_held_out_offsets,

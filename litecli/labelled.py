@@ -11,6 +11,8 @@ from array_api_compat import device
 
 Array = Any  # a numpy array or a torch tensor
 
+NOISE = 8  # roundings of the largest eigenvalue: below, an eigenvalue means nothing
+
 
 def array_namespace(array: Array) -> Any:
     """The library whose functions this array takes: numpy itself, or torch by array-api-compat.
@@ -95,8 +97,13 @@ def directions(rows: Array, values: Array, vectors: Array) -> Array:
     if rows.shape[0] >= rows.shape[1]:
         return vectors.T
     xp = array_namespace(rows)
-    lengths = xp.sqrt(xp.where(values > 1e-12, values, xp.full_like(values, xp.inf)))
-    return (vectors / lengths).T @ rows
+    noise = NOISE * float(xp.finfo(rows.dtype).eps) * xp.max(values)
+    lengths = xp.sqrt(xp.where(values > noise, values, xp.full_like(values, xp.inf)))
+    basis = (vectors / lengths).T @ rows
+    # Directions of small eigenvalues are not quite at right angles, as their squares are rounded
+    # to the largest. A step of Newton and Schulz turns them; with almost as many photos as features
+    # the Mahalanobis head's gradient in float32 is then four times closer.
+    return 1.5 * basis - 0.5 * (basis @ basis.T) @ basis
 
 
 def to_numpy(array: Array) -> np.ndarray:

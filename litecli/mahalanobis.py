@@ -4,12 +4,10 @@
 
 with l = n_c / (n_c + 1), S_c and S the scatter matrices of the class and of all N photos
 (Bateni et al., "Improved few-shot visual classification", 2020). One photo has no scatter: its
-S_c is zero. Q_c is the identity plus a matrix of rank below N, so no D x D matrix is needed:
-
-* in one eigenbasis of S, the task's part of every Q_c is diagonal and the class's part is n_c
-  rows by Woodbury's identity. Small, and what profiles keep;
-* an eigenbasis has no gradient where eigenvalues are equal. Training takes Cholesky factors, of
-  N x N matrices while N < D: Q_c = I + X' E_c X gives Q_c^-1 = I - X' (E_c^-1 + X X')^-1 X.
+S_c is zero. Q_c is the identity plus a matrix of rank below N, so no D x D matrix is needed: in
+one eigenbasis of S, the task's part of every Q_c is diagonal and the class's part is n_c rows by
+Woodbury's identity. Small, and what profiles keep. An eigenbasis has no gradient where eigenvalues
+are equal, but the distance has one: mahalanobis_gradient.py writes it out.
 """
 
 from typing import Any
@@ -32,18 +30,17 @@ Array = Any  # a numpy array or a torch tensor
 def mahalanobis_classes(features: Array, targets: Array) -> dict[str, Array]:
     """What `mahalanobis_scores` needs of features [N, D], one-hot targets [N, C].
 
-    Where a gradient through `features` is wanted, the Cholesky form; else the low-rank form.
+    Where a gradient through `features` is wanted, they are among it.
     """
     if getattr(features, "requires_grad", False):
-        return _cholesky_form(features, targets)
+        known = _low_rank_form(features.detach(), targets)
+        return {**known, "features": features, "targets": targets}
     return _low_rank_form(features, targets)
 
 
 def mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
     """Minus the squared distances [M, C] of queries [M, D]."""
     rows = queries - params["centre"]
-    if "factors" in params:
-        return _cholesky_scores(params, rows)
     xp = array_namespace(queries)
     basis = params["basis"]
     inside = rows @ basis.T  # [M, K]
@@ -62,9 +59,8 @@ def mahalanobis_offsets(features: Array, targets: Array, params: dict[str, Array
     depends on n_c alone: classes with equal counts get equal offsets. It has no gradient.
     """
     xp = array_namespace(features)
-    if "factors" in params:
+    if "features" in params:
         features = features.detach()
-        params = _low_rank_form(features, targets)
     places = (features - params["centre"]) @ params["basis"].T
     residuals = places - targets @ class_means(places, targets)
     num_photos, num_classes = targets.shape
@@ -111,6 +107,8 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
     rows = features - centre
     values, places, vectors = eigenbasis(rows)
     basis = directions(rows, values, vectors)
+    if len(basis) < basis.shape[1]:  # the directions are not quite the eigenvectors'
+        places = rows @ basis.T
     means = class_means(places, targets)
     scaled = xp.zeros_like(places)
     diagonals, linear = [], []
@@ -130,47 +128,6 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
         "linear": linear,
         "constants": xp.sum(linear * means, axis=1),
     }
-
-
-def _cholesky_form(features: Array, targets: Array) -> dict[str, Array]:
-    """`centre`, `means`, `factors` [C, K, K], and `basis` while N < D. Only torch has gradients."""
-    xp = array_namespace(features)
-    num_photos, num_features = features.shape
-    centre = xp.mean(features, axis=0)
-    rows = features - centre
-    means = class_means(rows, targets)
-    dual = num_photos < num_features
-    products = rows @ rows.T if dual else rows.T @ rows
-    eye, matrices = _eye(rows, products.shape[0]), []
-    shared = {}  # the task's part of Q_c, by photo count
-    for label, photos in enumerate(photos_of_classes(targets)):
-        task, own = shares(len(photos), num_photos)
-        if dual:  # E_c = task + own J, J centring the class: E_c^-1 = 1 / task - less J
-            member, less = targets[:, label], 1 / task - 1 / (task + own)
-            inverse = eye * (1 / task - less * member)
-            inverse = inverse + member[:, None] * (member * (less / len(photos)))
-            matrices.append(products + inverse)
-            continue
-        if len(photos) not in shared:
-            shared[len(photos)] = xp.add(eye, products, alpha=task)
-        residuals = (rows[photos] - means[label]) * own**0.5
-        matrices.append(xp.addmm(shared[len(photos)], residuals.T, residuals))
-    params = {"centre": centre, "means": means, "factors": xp.linalg.cholesky(xp.stack(matrices))}
-    return {**params, "basis": rows} if dual else params
-
-
-def _cholesky_scores(params: dict[str, Array], rows: Array) -> Array:
-    xp = array_namespace(rows)
-    means, factors = params["means"], params["factors"]
-    dual = "basis" in params
-    places, own = (x @ params["basis"].T if dual else x for x in (rows, means))
-    gaps = xp.matrix_transpose(places[None] - own[:, None, :])  # [C, K, M]
-    solved = xp.linalg.solve_triangular(factors, gaps, upper=False)
-    squares = xp.sum(solved * solved, axis=1).T
-    if not dual:
-        return -squares
-    lengths = xp.sum(rows * rows, axis=1)[:, None] + xp.sum(means * means, axis=1)
-    return squares + 2 * (rows @ means.T) - lengths
 
 
 def _eye(like: Array, size: int) -> Array:

@@ -54,13 +54,13 @@ def fitted(support, labels):
 
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
 @pytest.mark.parametrize("dim", [5, 150])  # fewer and more than the photos
-def test_both_forms_equal_the_dense_one(counts, dim):
+def test_scores_equal_the_dense_formula(counts, dim):
     support, labels, queries = task(counts, dim)
     expected = dense(support, labels, queries)
     low_rank = HEAD.score(fitted(support, labels), queries)
     torch.testing.assert_close(low_rank, expected, rtol=1e-10, atol=1e-10)
-    cholesky = HEAD.score(fitted(support.requires_grad_(), labels), queries)
-    torch.testing.assert_close(cholesky, expected, rtol=1e-10, atol=1e-10)
+    with_gradient = HEAD.score(fitted(support.requires_grad_(), labels), queries)
+    torch.testing.assert_close(with_gradient, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
@@ -86,6 +86,20 @@ def test_the_gradient_equals_the_dense_one(counts, dim):
         gradients.append([leaf.grad for leaf in leaves])
     for found, expected in zip(gradients[1], gradients[0], strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("counts", [[50] * 5, [10, 40] * 5])
+def test_the_gradient_in_float32_is_close(counts):
+    """Also along directions of small eigenvalues, which the inner products hardly show."""
+    support, labels, queries = task(counts, 260)
+    weight = torch.randn(len(queries), len(counts), generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        leaf = support.to(dtype).requires_grad_()
+        (HEAD.score(fitted(leaf, labels), queries.to(dtype)) * weight).sum().backward()
+        assert leaf.grad is not None
+        gradients.append(leaf.grad.double())
+    assert (gradients[0] - gradients[1]).norm() < 6e-6 * gradients[1].norm()
 
 
 @pytest.mark.parametrize("dim", [3, 12])
@@ -144,7 +158,7 @@ def test_equal_counts_get_equal_offsets():
     torch.testing.assert_close(params["offsets"], params["offsets"][:1].expand(3))
 
 
-def test_a_profile_keeps_factors_and_no_metric():
+def test_a_profile_keeps_low_rank_factors_and_no_metric():
     """Ten objects of 20 photos: flat float32 arrays of about the photos' own size."""
     support, labels, queries = (
         array.numpy() for array in task([20] * 10, 1280, dtype=torch.float32)
