@@ -148,6 +148,7 @@ class PretrainConfig:
     balance: float = 0.0  # 0: every image comes as often as any; 1: every collection does
     label_smoothing: float = 0.1
     teacher: str = ""  # a litecli model (name or folder) whose features are imitated
+    teacher_large: str = ""  # another, for images larger than the first one sees them
     teacher_views: int = 2  # random crops of each image that the teacher sees, once
     teacher_weight: float = 4.0  # weight of (1 - cosine) against the cross-entropy
 

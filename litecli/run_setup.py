@@ -57,15 +57,26 @@ def prepared_data(config: TrainConfig, cache: Path) -> Generator[Preparing, None
 def prepared_teacher(
     config: TrainConfig, data: TrainingData, cache: Path
 ) -> Generator[Preparing, None, Teacher | None]:
-    """Compute the teacher's features where they are not in `cache` yet; None without a teacher."""
+    """Compute the teachers' features where they are not in `cache` yet; None without a teacher.
+
+    Raises LiteError (USAGE) when two teachers' features differ in length.
+    """
     settings = config.pretrain
     if not settings.teacher:
         return None
-    model = find_model(settings.teacher)
+    models = [find_model(name) for name in (settings.teacher, settings.teacher_large) if name]
+    sizes = {model.config.num_features for model in models}
+    if len(sizes) > 1:
+        raise LiteError(
+            f"The teachers {' and '.join(model.config.name for model in models)} differ in kind.",
+            f"Their features have {' and '.join(map(str, sorted(sizes)))} numbers.",
+            "the same network at two image sizes",
+            code=ExitCode.USAGE,
+        )
     views = settings.teacher_views
     for done, total in teacher.cache_features(
-        model, data.store, data.key, cache, views, config.seed, config.workers or 2
+        models, data.store, data.key, cache, views, config.seed, config.workers or 2
     ):
         yield Preparing("teacher features", done, total)
-    count, size = len(data.store), model.config.num_features
-    return Teacher.of(teacher.read_features(cache, views, count, size))
+    features = teacher.read_features(cache, views, len(data.store), sizes.pop())
+    return Teacher.of(features, teacher.teacher_of_images(models, data.store))

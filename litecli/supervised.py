@@ -22,24 +22,33 @@ BATCHES_AHEAD = 3
 
 @dataclass(frozen=True)
 class Teacher:
-    """Features of a teacher network on fixed random crops of every training image.
+    """Features of one or two teacher networks on fixed random crops of every training image.
 
     `features` is float16 [views, num_images, D]; crop v of image n is `teacher_box(side, v, n)`.
     """
 
     features: np.ndarray
-    mean: np.ndarray  # float32 [D], over all images
-    std: np.ndarray  # float32 [D]
+    seen_by: np.ndarray  # int [num_images], the teacher of each image
+    mean: np.ndarray  # float32 [teachers, D], over its images
+    std: np.ndarray  # float32 [teachers, D]
 
     @classmethod
-    def of(cls, features: np.ndarray) -> "Teacher":
-        """The teacher with the statistics of (at most 20,000 of) its own features."""
-        sample = features[0, :: -(-features.shape[1] // 20_000)].astype(np.float32)
-        return cls(features, sample.mean(axis=0), sample.std(axis=0) + 1e-3)
+    def of(cls, features: np.ndarray, seen_by: np.ndarray) -> "Teacher":
+        """The teachers with the statistics of (at most 20,000 of) their own features."""
+        means, stds = [], []
+        for teacher in range(int(seen_by.max(initial=0)) + 1):
+            numbers = np.flatnonzero(seen_by == teacher)
+            numbers = numbers if len(numbers) else np.arange(len(seen_by))  # it saw none
+            sample = features[0, numbers[:: -(-len(numbers) // 20_000)]].astype(np.float32)
+            means.append(sample.mean(axis=0))
+            stds.append(sample.std(axis=0) + 1e-3)
+        return cls(features, seen_by, np.stack(means), np.stack(stds))
 
-    def standardised(self, features: np.ndarray) -> np.ndarray:
-        """Features [B, D] with mean 0 and spread 1: a cosine then compares what differs."""
-        return (features - self.mean) / self.std
+    def target(self, view: int, number: int) -> np.ndarray:
+        """Features [D] with mean 0 and spread 1: a cosine then compares what differs."""
+        teacher = self.seen_by[number]
+        features = self.features[view, number].astype(np.float32)
+        return (features - self.mean[teacher]) / self.std[teacher]
 
 
 class SupervisedStage:
@@ -123,15 +132,13 @@ class SupervisedStage:
             else:
                 view = int(rng.integers(len(self.teacher.features)))
                 box = teacher_box(len(square), self.config.seed, view, n)
-                targets.append(self.teacher.features[view, n].astype(np.float32))
+                targets.append(self.teacher.target(view, n))
             crop = resized(square, box, side)
             crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
             colours.append(rng.uniform(-1.0, 1.0, size=4))
         inputs = jittered_inputs(crops, colours, self.preprocess)
-        standard = torch.zeros(0)
-        if self.teacher is not None:
-            standard = torch.from_numpy(self.teacher.standardised(np.stack(targets)))
-        return inputs, torch.from_numpy(self.labels[picked]), standard
+        imitated = torch.from_numpy(np.stack(targets)) if targets else torch.zeros(0)
+        return inputs, torch.from_numpy(self.labels[picked]), imitated
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         # One epoch's order is asked for by every batch of it: the last two are kept.

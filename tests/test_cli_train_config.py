@@ -49,6 +49,7 @@ def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
         ("backbone = 3\n", ["backbone must be a text in quotes"]),
         ("data = [1]\n", ["data must be a list of texts"]),
         ("episodes = 3\n", ["episodes must be a table"]),
+        ('[pretrain]\nteacher_large = "m"\n', ["teacher_large needs a teacher"]),
         ("tasks = 0\n", ["--tasks 0 is out of range: 1 or more"]),
     ],
 )

@@ -28,11 +28,9 @@ from litecli import (
     stages,
     storage,
     supervised,
-    teacher,
     training,
     training_data,
 )
-from litecli.augment import View
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.encoder import Encoder
@@ -628,33 +626,6 @@ def test_without_data_drawn_objects_are_the_classes(
     assert (len(data.training[0].classes), len(data.validation[0].classes)) == (10, 5)
     assert data.squares(44).shape == (SIDE, SIDE, 3)
     assert not np.array_equal(data.squares(43), data.squares(44))
-
-
-def test_the_teacher_sees_the_students_crops_once(
-    config: TrainConfig, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = opened(config)
-    cache = Path(config.out) / "cache"
-
-    def prepare(seed: int) -> np.ndarray:
-        arguments = (tiny_model, data.store, data.key, cache, 2, seed, 2)
-        *_, last = teacher.cache_features(*arguments)
-        assert last == (2 * 48, 2 * 48)
-        return np.array(teacher.read_features(cache, 2, 48, 24))
-
-    features = prepare(seed=5)
-    for view, n in ((0, 0), (1, 47), (0, 20)):
-        top, left, height, width = teacher.teacher_box(len(data.store[n]), 5, view, n)
-        crop = data.store[n][top : top + height, left : left + width]
-        squared = View(lambda _, crop=crop: crop, replace(tiny_model.config.preprocess, crop_pct=1))
-        if height == width:
-            expected = Encoder(tiny_model.folder).encode(squared([0]).numpy())[0]
-            np.testing.assert_allclose(features[view, n], expected, atol=1e-2)
-    assert not np.array_equal(features[0], features[1])
-    assert not np.array_equal(prepare(seed=6), features)
-    with monkeypatch.context() as patch:
-        patch.setattr(Encoder, "encode", None)  # not called again
-        prepare(seed=6)
 
 
 # One step

@@ -205,6 +205,12 @@ def check(config: TrainConfig) -> TrainConfig:
             f"--lr {config.lr:g} is out of range: above 0, at most {MOST_LR:g}.",
             code=ExitCode.USAGE,
         )
+    if config.pretrain.teacher_large and not config.pretrain.teacher:
+        raise LiteError(
+            "pretrain.teacher_large needs a teacher for the smaller images.",
+            fix='teacher = "MODEL" in [pretrain]',
+            code=ExitCode.USAGE,
+        )
     if config.learner == "maml" and config.film == "on":
         raise LiteError(
             "maml has no FiLM: its gradient steps change the whole network.",
