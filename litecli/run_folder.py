@@ -10,7 +10,8 @@ import csv
 import io
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ COLUMNS: tuple[str, ...] = ("stage", "step", "loss", "val_accuracy", "val_ci95",
 # Settings that do not change what is learned, or that a resumed run may extend.
 FREE = {"out", "workers", "device", "val_every", "tasks", "chunk", "query_batch", "memory"}
 STATE_FILE = "state.safetensors"
+LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,45 @@ class RunFolder:
 
     def refuse_if_used(self) -> None:
         """LiteError (USAGE) when there is more than decoded photos already."""
-        if self.path.exists() and any(p.name != "cache" for p in self.path.iterdir()):
+        if self.path.exists() and any(
+            p.name not in ("cache", LOCK_FILE) for p in self.path.iterdir()
+        ):
             raise LiteError(
                 f"{self.path} is not empty.",
                 fix=f"add --resume to go on, or another --out than {self.path}",
                 code=ExitCode.USAGE,
             )
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training here; LiteError (MACHINE) when one does already.
+
+        Makes the folder; where nothing else comes into it, it goes again.
+        """
+        from filelock import FileLock, Timeout  # as in data_folder.py
+
+        made, lock = not self.path.exists(), FileLock(self.path / LOCK_FILE, timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout:
+            raise LiteError(
+                f"Another litecli is training in {self.path}.",
+                "Two would write over each other's state.",
+                "wait for it to end, or another --out",
+                code=ExitCode.MACHINE,
+            ) from None
+        except (OSError, NotImplementedError):
+            pass  # cannot be written to, which the first write says, or knows no locks
+        try:
+            yield
+        finally:
+            lock.release()
+            if made and [path.name for path in self.path.glob("*")] in ([], [LOCK_FILE]):
+                shutil.rmtree(self.path, ignore_errors=True)
+
     def start(self, config: TrainConfig) -> None:
-        """Begin a new run; raises as `refuse_if_used`."""
-        self.refuse_if_used()
+        """Begin a new run: write its recipe."""
         storage.atomic_write(self.path / "recipe.toml", to_toml(config).encode())
 
     def save(

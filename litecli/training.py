@@ -24,7 +24,7 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import mean_and_interval
 from litecli.events import Event, Finished, Started, Stepped, Validated
-from litecli.memory import written
+from litecli.memory import kept, written
 from litecli.model import FewShotModel
 from litecli.ranks import Ranks, joined
 from litecli.run_folder import Progress, RunFolder
@@ -44,21 +44,24 @@ def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False)
     Closing the generator (or Ctrl-C) saves the state first. Raises LiteError: unusable data or
     settings (USAGE, INPUT), no memory or a loss that is not a number (MACHINE).
     """
-    with joined() as ranks:
+    with joined() as ranks, kept():
         if ranks.leads:
-            yield from _lead(ranks, config, resume, offline)
+            folder = RunFolder(Path(config.out))
+            if not resume:
+                folder.refuse_if_used()
+            with folder.held():
+                yield from _lead(ranks, folder, config, resume, offline)
         else:
             _follow(ranks)
 
 
-def _lead(ranks: Ranks, config: TrainConfig, resume: bool, offline: bool) -> Iterator[Event]:
+def _lead(
+    ranks: Ranks, folder: RunFolder, config: TrainConfig, resume: bool, offline: bool
+) -> Iterator[Event]:
     """The whole run, as rank 0 or the only process has it."""
     device = ranks.device(resolve_device(config.device))
     bf16 = use_bf16(config.precision, device)
-    folder = RunFolder(Path(config.out))
     saved = folder.load(config) if resume else None
-    if saved is None:
-        folder.refuse_if_used()
     model = initial_model(config, device, offline)
     data = yield from prepared_data(config, folder.cache)
     expected = 0

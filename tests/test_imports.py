@@ -64,7 +64,7 @@ HOMES = {
     "sklearn": {"baselines"},
     "jinja2": {"report_page"},
     "platformdirs": {"storage"},
-    "filelock": {"data_folder"},
+    "filelock": {"data_folder", "run_folder"},
 }
 # What the files of cli/ may load before a command runs: --help answers at once.
 LIGHT = ("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__version__")

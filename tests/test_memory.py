@@ -1,5 +1,6 @@
 """Sizes of memory as people write them, and what this process has taken."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -60,3 +61,26 @@ def test_the_peak_stays_and_what_is_freed_goes() -> None:
     assert memory.resident() < before + 50_000_000
     assert memory.peak_resident() > before + 140_000_000
     assert memory.available() > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_memory_is_kept_for_the_next_step_and_given_back_in_the_end() -> None:
+    """In a process of its own: what else a test run has freed would blur it."""
+    code = """
+import numpy as np
+from litecli import memory
+
+def rise(size=400_000_000):
+    before = memory.resident()
+    np.ones(size, np.uint8)  # taken, filled and freed at once
+    return memory.resident() - before
+
+apart = rise()
+with memory.kept():
+    within = rise()
+    again = rise()
+print(apart, within, again, memory.resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    apart, within, again, after = map(int, done.stdout.split())
+    assert apart < 1e8 and within > 3e8 and again < 1e8 and after < 3e8

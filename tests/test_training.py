@@ -154,7 +154,8 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
 
     out = Path(config.out)
     assert {path.name for path in out.iterdir()} == {
-        *("recipe.toml", "metrics.csv", "curves.png", "log.txt", "last", "prev", "model", "cache")
+        *("recipe.toml", "metrics.csv", "curves.png", "log.txt", "last", "prev", "model", "cache"),
+        ".lock",
     }
     assert read_toml(out / "recipe.toml", TrainConfig()) == config
     with Image.open(out / "curves.png") as curves:
@@ -427,6 +428,20 @@ def test_a_folder_in_use_is_refused_and_left_alone(config: TrainConfig) -> None:
         events_of(config)
     assert caught.value.code == ExitCode.USAGE and "--resume" in caught.value.fix
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_never_share_a_folder(config: TrainConfig, quick: None, resume: bool) -> None:
+    """Both would go on from one state, and write over each other's."""
+    if resume:
+        events_of(config)
+    else:
+        Path(config.out).mkdir()
+    folder = RunFolder(Path(config.out))
+    with folder.held(), pytest.raises(LiteError, match="Another litecli is training") as caught:
+        events_of(config, resume=resume)
+    assert caught.value.code == ExitCode.MACHINE
+    assert isinstance(events_of(config, resume=resume)[-1], Finished)
 
 
 def test_a_start_that_failed_can_be_tried_again(config: TrainConfig, quick: None) -> None:

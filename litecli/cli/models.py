@@ -102,12 +102,6 @@ def add(
     common: Common,
     folder: Annotated[Path, typer.Argument(help="A model folder, such as runs/NAME/model.")],
     name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")
-    ] = None,
-    accept_license: Annotated[
-        bool, typer.Option("--accept-license", help="Accept the weights' own licence.")
-    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace your own model of that name.")
     ] = False,
