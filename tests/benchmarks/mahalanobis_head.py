@@ -4,11 +4,12 @@
                                                 [--features 384 768 1280] [--backward]
 
 A cell fits C classes of n photos with D features and scores one batch of 5 C queries. `dense` is
-torch: covariances [C, D, D], one batched Cholesky, one triangular solve; `profile` is the low-rank
-form that `adapt` uses (numpy), `training` the form that gradients flow through (torch), and the
-number behind each is how many times faster than `dense` it is. Unequal counts run evenly from 1
-to 2 n - 1. One thread, processor seconds, the median of interleaved runs. With --backward the
-gradient of the scores' sum is part of `dense` and `training`.
+torch: covariances [C, D, D], one batched Cholesky, one triangular solve; `numpy` is the same by
+numpy, whose solve of all classes at once is faster than its Cholesky and solve. `profile` is the
+low-rank form that `adapt` uses (numpy: it never loads torch), and how many times faster than
+`dense` and than `numpy` it is; `training` the form that gradients flow through (torch), against
+`dense`. Unequal counts run evenly from 1 to 2 n - 1. One thread, processor seconds, the median of
+interleaved runs. With --backward the gradient of the scores' sum is part of `dense` and `training`.
 """
 
 import os
@@ -47,6 +48,25 @@ def dense(features: Tensor, counts: list[int], queries: Tensor) -> Tensor:
     factors = torch.linalg.cholesky(torch.stack(metrics))
     gaps = (queries - torch.stack(means)[:, None]).mT
     return -torch.linalg.solve_triangular(factors, gaps, upper=False).square().sum(1).T
+
+
+def dense_numpy(features: np.ndarray, counts: list[int], queries: np.ndarray) -> np.ndarray:
+    """The same without torch."""
+    num_photos, num_features = features.shape
+    rest = features - features.mean(0)
+    task = rest.T @ rest / max(num_photos - 1, 1)
+    eye = np.eye(num_features, dtype=features.dtype)
+    means, metrics = [], []
+    for rows in np.split(features, np.cumsum(counts)[:-1]):
+        count, mean = len(rows), rows.mean(0)
+        metric = eye + task / (count + 1)
+        if count > 1:
+            rest = rows - mean
+            metric += (rest.T @ rest) * np.float32(count / ((count + 1) * (count - 1)))
+        means.append(mean)
+        metrics.append(metric)
+    gaps = (queries - np.stack(means)[:, None]).swapaxes(1, 2)  # [C, D, M]
+    return -(gaps * np.linalg.solve(np.stack(metrics), gaps)).sum(1).T
 
 
 def medians(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
@@ -98,13 +118,14 @@ def measure(
         return both
 
     expected = baseline().detach().numpy()
-    found = (profile(), training().detach().numpy())
+    found = (profile(), training().detach().numpy(), dense_numpy(features, counts, queries))
     difference = max(float(np.abs(scores / expected - 1).max()) for scores in found)
     runs: dict[str, Callable[[], object]] = {"dense": baseline, "training": training}
     if backward:
         runs = {
             name: with_gradient(run) for name, run in (("dense", baseline), ("training", training))
         }
+    runs["numpy"] = lambda: dense_numpy(features, counts, queries)
     return medians(runs | {"profile": profile}, seconds), difference
 
 
@@ -118,7 +139,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print(
-        f"{'D':>5} {'C':>3} {'n':>3} {'counts':>8} {'dense ms':>9} {'profile':>15} {'training':>15}"
+        f"{'D':>5} {'C':>3} {'n':>3} {'counts':>8} {'dense ms':>9} {'numpy':>9} {'profile':>23} "
+        f"{'training':>15}"
     )
     for num_features in arguments.features:
         for way in arguments.way:
@@ -130,13 +152,14 @@ def main() -> None:
                     taken, difference = measure(
                         counts, num_features, arguments.seconds, arguments.backward
                     )
-                    cells = [
-                        f"{1e3 * taken[form]:>7.2f} {taken['dense'] / taken[form]:>6.1f}x"
-                        for form in ("profile", "training")
-                    ]
+                    dense_ms, numpy_ms, profile_ms, training_ms = (
+                        1e3 * taken[form] for form in ("dense", "numpy", "profile", "training")
+                    )
                     print(
-                        f"{num_features:>5} {way:>3} {count:>3} {name:>8} "
-                        f"{1e3 * taken['dense']:>9.2f} {cells[0]:>15} {cells[1]:>15}"
+                        f"{num_features:>5} {way:>3} {count:>3} {name:>8} {dense_ms:>9.2f} "
+                        f"{numpy_ms:>9.2f} {profile_ms:>7.2f} {dense_ms / profile_ms:>6.1f}x "
+                        f"{numpy_ms / profile_ms:>6.1f}x {training_ms:>7.2f} "
+                        f"{dense_ms / training_ms:>6.1f}x"
                         + ("" if difference < 1e-5 else f"  differs by {difference:.0e}"),
                         flush=True,
                     )
