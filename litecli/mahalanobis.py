@@ -33,7 +33,7 @@ def mahalanobis_classes(features: Array, targets: Array) -> dict[str, Array]:
     Where a gradient through `features` is wanted, they are among it.
     """
     if getattr(features, "requires_grad", False):
-        known = _low_rank_form(features.detach(), targets, turned=True)
+        known = _low_rank_form(features.detach(), targets)
         return {**known, "features": features, "targets": targets}
     return _low_rank_form(features, targets)
 
@@ -96,18 +96,18 @@ def class_metric(values: Array, residuals: Array, task: float, own: float) -> tu
     return diagonal, xp.linalg.inv(xp.linalg.cholesky(inner)) @ scaled
 
 
-def _low_rank_form(features: Array, targets: Array, turned: bool = False) -> dict[str, Array]:
+def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
     """The distance as squares along `basis` [K, D] and along `rows` [N, K] in it.
 
     `weights` [C, K + N] of the squares, `linear` [C, K] = Q_c^-1 m_c and `constants` [C] are those
-    of the quadratic in q - `centre`. `turned`: directions as exact as a gradient needs them.
+    of the quadratic in q - `centre`.
     """
     xp = array_namespace(features)
     centre = xp.mean(features, axis=0)
     rows = features - centre
     values, places, vectors = eigenbasis(rows)
     basis = directions(rows, values, vectors)
-    if turned and len(basis) < basis.shape[1]:
+    if len(basis) < basis.shape[1]:
         # Directions of small eigenvalues are not quite at right angles, as their squares are
         # rounded to the largest: a step of Newton and Schulz turns them.
         basis = 1.5 * basis - 0.5 * (basis @ basis.T) @ basis

@@ -74,6 +74,23 @@ def test_float32_equals_the_dense_form(counts, dim):
         torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
 
 
+def test_float32_equals_the_dense_form_with_almost_as_many_photos_as_features():
+    """Then some eigenvalues are far smaller than the largest, and their directions inexact."""
+    rng, counts = np.random.default_rng(0), [1, 17, 34, 50, 66, 83, 99]
+    labels, centres = (
+        torch.arange(7).repeat_interleave(torch.tensor(counts)),
+        rng.normal(size=(7, 384)),
+    )
+    asked = torch.arange(7).repeat_interleave(5)
+    support, queries = (
+        torch.from_numpy(centres[which] + rng.normal(size=(len(which), 384))).float()
+        for which in (labels, asked)
+    )
+    scores = HEAD.score(fitted(support, labels), queries)
+    expected = dense(support.double(), labels, queries.double())
+    torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
 @pytest.mark.parametrize("dim", [5, 150])
 def test_the_gradient_equals_the_dense_one(counts, dim):

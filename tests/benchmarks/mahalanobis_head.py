@@ -1,15 +1,18 @@
-"""Time of the Mahalanobis head against the usual dense form, by batched Cholesky.
+"""Time of the Mahalanobis head against the usual dense form, in each library.
 
     python tests/benchmarks/mahalanobis_head.py [--way 5 10 20 50] [--photos 1 5 10 20 50]
-                                                [--features 384 768 1280] [--backward]
+                                                [--features 384 768 1280]
 
-A cell fits C classes of n photos with D features and scores one batch of 5 C queries. `dense` is
-torch: covariances [C, D, D], one batched Cholesky, one triangular solve; `numpy` is the same by
-numpy, whose solve of all classes at once is faster than its Cholesky and solve. `profile` is the
-low-rank form that `adapt` uses (numpy: it never loads torch), and how many times faster than
-`dense` and than `numpy` it is; `training` the form that gradients flow through (torch), against
-`dense`. Unequal counts run evenly from 1 to 2 n - 1. One thread, processor seconds, the median of
-interleaved runs. With --backward the gradient of the scores' sum is part of `dense` and `training`.
+A cell fits C classes of n photos with D features and scores one batch of 5 C queries, and times
+the dense form and ours three times:
+
+    numpy      as `adapt` does it, which never loads torch. Dense: covariances [C, D, D] and one
+               solve of all classes at once (faster than numpy's Cholesky and solve)
+    torch      without a gradient. Dense: one batched Cholesky, one triangular solve
+    gradient   torch, with the gradient of the scores' sum: training
+
+Each shows the milliseconds of ours and how many times faster than its dense form it is. Unequal
+counts run evenly from 1 to 2 n - 1. One thread, processor seconds, medians of interleaved runs.
 """
 
 import os
@@ -19,6 +22,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import argparse
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +32,7 @@ from litecli.heads import HEADS
 
 HEAD = HEADS["mahalanobis"]
 QUERIES = 5  # of each class
+LIBRARIES = ("numpy", "torch", "gradient")
 
 
 def dense(features: Tensor, counts: list[int], queries: Tensor) -> Tensor:
@@ -70,63 +75,53 @@ def dense_numpy(features: np.ndarray, counts: list[int], queries: np.ndarray) ->
 
 
 def medians(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median processor seconds of each run, in turn, after one warm-up."""
+    """Median processor milliseconds of each run, in turn, after one warm-up."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for run in runs.values():
         run()
     while min(len(times) for times in taken.values()) < 3 or (
-        sum(map(sum, taken.values())) < seconds and len(taken["dense"]) < 50
+        sum(map(sum, taken.values())) < seconds and len(taken["numpy"]) < 50
     ):
         for name, run in runs.items():
             started = time.process_time()
             run()
             taken[name].append(time.process_time() - started)
-    return {name: float(np.median(times)) for name, times in taken.items()}
+    return {name: 1e3 * float(np.median(times)) for name, times in taken.items()}
 
 
-def measure(
-    counts: list[int], num_features: int, seconds: float, backward: bool
-) -> tuple[dict[str, float], float]:
-    """Seconds by form, and the largest relative difference of a score from the dense form's."""
-    rng = np.random.default_rng(0)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    centres = rng.normal(size=(len(counts), num_features))
-    asked = np.repeat(np.arange(len(counts)), QUERIES)
+def ours(features: Tensor | np.ndarray, labels: Tensor | np.ndarray, way: int, queries: Any) -> Any:
+    params = HEAD.fit(features, labels, way, strength=0.0, lam=0.0)
+    return HEAD.score(params, queries)
+
+
+def measure(counts: list[int], num_features: int, seconds: float) -> tuple[dict[str, float], float]:
+    """Milliseconds by library and form, and the largest relative difference of a score."""
+    rng, way = np.random.default_rng(0), len(counts)
+    labels = np.repeat(np.arange(way), counts)
+    centres = rng.normal(size=(way, num_features))
     features, queries = (
         (centres[which] + rng.normal(size=(len(which), num_features))).astype(np.float32)
-        for which in (labels, asked)
+        for which in (labels, np.repeat(np.arange(way), QUERIES))
     )
-    leaves = torch.from_numpy(features).requires_grad_()
-    there, new = torch.from_numpy(labels), torch.from_numpy(queries)
+    known, there, new = map(torch.from_numpy, (features, labels, queries))
+    leaves = known.clone().requires_grad_()
 
-    def profile() -> np.ndarray:
-        params = HEAD.fit(features, labels, len(counts), strength=0.0, lam=0.0)
-        return HEAD.score(params, queries)
+    def with_gradient(score: Callable[[], Tensor]) -> None:
+        leaves.grad = None
+        score().sum().backward()
 
-    def training() -> Tensor:
-        params = HEAD.fit(leaves, there, len(counts), strength=0.0, lam=0.0)
-        return HEAD.score(params, new)
-
-    def baseline() -> Tensor:
-        return dense(leaves, counts, new)
-
-    def with_gradient(run: Callable[[], Tensor]) -> Callable[[], None]:
-        def both() -> None:
-            leaves.grad = None
-            run().sum().backward()
-
-        return both
-
-    expected = baseline().detach().numpy()
-    found = (profile(), training().detach().numpy(), dense_numpy(features, counts, queries))
+    runs: dict[str, Callable[[], Any]] = {
+        "numpy": lambda: ours(features, labels, way, queries),
+        "numpy dense": lambda: dense_numpy(features, counts, queries),
+        "torch": lambda: ours(known, there, way, new),
+        "torch dense": lambda: dense(known, counts, new),
+        "gradient": lambda: with_gradient(lambda: ours(leaves, there, way, new)),
+        "gradient dense": lambda: with_gradient(lambda: dense(leaves, counts, new)),
+    }
+    expected = runs["torch dense"]().numpy()
+    found = [np.asarray(runs[name]()) for name in ("numpy", "numpy dense", "torch")]
     difference = max(float(np.abs(scores / expected - 1).max()) for scores in found)
-    runs: dict[str, Callable[[], object]] = {"dense": baseline, "training": training}
-    if backward:
-        runs = {
-            name: with_gradient(run) for name, run in (("dense", baseline), ("training", training))
-        }
-    runs["numpy"] = lambda: dense_numpy(features, counts, queries)
-    return medians(runs | {"profile": profile}, seconds), difference
+    return medians(runs, seconds), difference
 
 
 def main() -> None:
@@ -135,13 +130,10 @@ def main() -> None:
     parser.add_argument("--photos", type=int, nargs="+", default=[1, 5, 10, 20, 50])
     parser.add_argument("--features", type=int, nargs="+", default=[384, 768, 1280])
     parser.add_argument("--seconds", type=float, default=1.0, help="of repetitions, each cell")
-    parser.add_argument("--backward", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        f"{'D':>5} {'C':>3} {'n':>3} {'counts':>8} {'dense ms':>9} {'numpy':>9} {'profile':>23} "
-        f"{'training':>15}"
-    )
+    heads = "".join(f"{library:>17}" for library in LIBRARIES)
+    print(f"{'D':>5} {'C':>3} {'n':>3} {'counts':>8}{heads}")
     for num_features in arguments.features:
         for way in arguments.way:
             for count in arguments.photos:
@@ -149,19 +141,14 @@ def main() -> None:
                 for name, counts in (("equal", [count] * way), ("unequal", unequal)):
                     if name == "unequal" and count == 1:
                         continue
-                    taken, difference = measure(
-                        counts, num_features, arguments.seconds, arguments.backward
+                    taken, difference = measure(counts, num_features, arguments.seconds)
+                    cells = "".join(
+                        f"{taken[library]:>9.2f}{taken[f'{library} dense'] / taken[library]:>7.1f}x"
+                        for library in LIBRARIES
                     )
-                    dense_ms, numpy_ms, profile_ms, training_ms = (
-                        1e3 * taken[form] for form in ("dense", "numpy", "profile", "training")
-                    )
+                    odd = "" if difference < 1e-5 else f"  differs by {difference:.0e}"
                     print(
-                        f"{num_features:>5} {way:>3} {count:>3} {name:>8} {dense_ms:>9.2f} "
-                        f"{numpy_ms:>9.2f} {profile_ms:>7.2f} {dense_ms / profile_ms:>6.1f}x "
-                        f"{numpy_ms / profile_ms:>6.1f}x {training_ms:>7.2f} "
-                        f"{dense_ms / training_ms:>6.1f}x"
-                        + ("" if difference < 1e-5 else f"  differs by {difference:.0e}"),
-                        flush=True,
+                        f"{num_features:>5} {way:>3} {count:>3} {name:>8}{cells}{odd}", flush=True
                     )
 
 
