@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import get_ident
 from typing import TypeVar
 
 import numpy as np
@@ -173,7 +174,8 @@ def in_order(
     threads = max(1, workers() if threads is None else threads)
     ahead = 2 * threads if ahead is None else ahead
     waiting: deque[Future[Result]] = deque()
-    executor = ThreadPoolExecutor(max_workers=threads)
+    own: set[int] = set()  # the threads
+    executor = ThreadPoolExecutor(threads, initializer=lambda: own.add(get_ident()))
     try:
         for item in items:
             waiting.append(executor.submit(function, item))
@@ -182,7 +184,9 @@ def in_order(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        executor.shutdown(cancel_futures=True)
+        # An iterator that was left behind may be collected in one of its own threads, which cannot
+        # wait for itself.
+        executor.shutdown(wait=get_ident() not in own, cancel_futures=True)
 
 
 def _orientation(exif: bytes) -> int:

@@ -666,6 +666,22 @@ def test_leaving_early_drops_the_work_not_yet_begun():
 # What a start costs
 
 
+def test_an_iterator_may_be_collected_in_one_of_its_own_threads():
+    """As Python's collector does with one that an error left behind."""
+    left, closed = threading.Event(), threading.Event()
+
+    def work(item):
+        if item:
+            left.wait(5)
+            results.close()
+            closed.set()
+
+    results = images.in_order(work, range(3), threads=1, ahead=1)
+    next(results)
+    left.set()
+    assert closed.wait(5)
+
+
 def test_reading_a_jpeg_imports_no_more_than_it_needs(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode(picture(), "JPEG"))
     code = (
