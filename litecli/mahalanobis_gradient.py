@@ -35,8 +35,10 @@ class _Scores(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """Of features [N, D] and queries [M, D], from that of the scores [M, C]."""
-        features, queries = ctx.saved_tensors
-        params = ctx.params
+        # In float64: a shift of all features has no gradient, and its parts should cancel.
+        kind = gradient.dtype
+        features, queries, gradient = (x.double() for x in (*ctx.saved_tensors, gradient))
+        params = {name: value.double() for name, value in ctx.params.items()}
         basis, targets = params["basis"], params["targets"]
         num_inside = len(basis)
         places, inside = ((x - params["centre"]) @ basis.T for x in (features, queries))
@@ -62,4 +64,5 @@ class _Scores(torch.autograd.Function):
         along -= places @ scatter
         across -= places @ crossed.T
         to_features = along @ basis + across @ outside
-        return to_features, to_queries @ basis + pulls.sum(1, keepdim=True) * outside, None
+        to_queries = to_queries @ basis + pulls.sum(1, keepdim=True) * outside
+        return to_features.to(kind), to_queries.to(kind), None
