@@ -55,6 +55,20 @@ def gradients(stage: EpisodicStage, scale: float = 1.0) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in stage.model.named_parameters() if p.grad is not None}
 
 
+def assert_same_gradients(
+    found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float
+) -> None:
+    """Each within `tolerance` of its own length, or within rounding of the whole gradient's.
+
+    A parameter that the loss does not depend on (the Mahalanobis head does not see a shift of all
+    features) has a gradient of nothing but rounding, which differs between machines.
+    """
+    rounding = 1e-8 * math.hypot(*(float(value.norm()) for value in expected.values()))
+    for name, value in expected.items():
+        apart = float((found[name] - value).norm())
+        assert apart <= tolerance * float(value.norm()) + rounding, name
+
+
 def changed_by_training(stage: EpisodicStage) -> set[str]:
     before = {name: value.clone() for name, value in stage.model.state_dict().items()}
     losses = list(stage.steps(0))
@@ -92,8 +106,7 @@ def test_chunks_change_no_gradient(learner: str) -> None:
         for chunk, batch in ((7, 7), (1, 3), (99, 99))
     ]
     for other in found[1:]:
-        for name, value in found[0].items():
-            assert float((other[name] - value).norm()) <= 1e-3 * float(value.norm()) + 1e-7, name
+        assert_same_gradients(other, found[0], 1e-3)
 
 
 @pytest.mark.parametrize("learner", ["ridge", "cnaps", "simple-cnaps"])
@@ -101,8 +114,7 @@ def test_exact_is_full_in_float32(learner: str) -> None:
     exact, full = (
         gradients(stage_of(learner, film="on", gradient=gradient)) for gradient in ("exact", "full")
     )
-    for name, value in full.items():
-        assert float((exact[name] - value).norm()) <= 1e-4 * float(value.norm()) + 1e-7, name
+    assert_same_gradients(exact, full, 1e-4)
     assert sum(bool(value.norm() > 1e-6) for value in full.values()) > 0.7 * len(full)
 
 
