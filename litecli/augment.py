@@ -79,12 +79,18 @@ def random_box(side: int, rng: np.random.Generator, smallest: float) -> Box:
     return top, left, height, width
 
 
-def resized(square: np.ndarray, box: Box, side: int, mode: str = "bilinear") -> Tensor:
-    """Cut `box` out of uint8 [s, s, 3] and resize it, antialiased, to uint8 [3, side, side]."""
+def resized(
+    square: np.ndarray, box: Box, size: int | tuple[int, int], mode: str = "bicubic"
+) -> Tensor:
+    """Cut `box` out of uint8 [s, s, 3] and resize it, antialiased, to uint8 [3, height, width].
+
+    One number stands for both.
+    """
     top, left, height, width = box
     crop = torch.from_numpy(np.array(square[top : top + height, left : left + width]))
+    size = (size, size) if isinstance(size, int) else size
     batch = crop.permute(2, 0, 1)[None]
-    return functional.interpolate(batch, (side, side), mode=mode, antialias=True)[0]
+    return functional.interpolate(batch, size, mode=mode, antialias=True)[0]
 
 
 def colour_jitter(pixels: Tensor, amounts: Tensor) -> Tensor:

@@ -149,7 +149,8 @@ class PretrainConfig:
     label_smoothing: float = 0.1
     teacher: str = ""  # a litecli model (name or folder) whose features are imitated
     teacher_large: str = ""  # another, for images larger than the first one sees them
-    teacher_views: int = 2  # random crops of each image that the teacher sees, once
+    teacher_views: int = 2  # random crops of each image that the teacher sees; 0 = all are new
+    mix: float = 0.0  # share of pictures put together from several images; needs teacher_views 0
     teacher_weight: float = 4.0  # weight of (1 - cosine) against the cross-entropy
 
     @property

@@ -100,11 +100,15 @@ def load_looks(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray
 
 
 def load_pixels(source: Path | bytes, side: int) -> np.ndarray:
-    """The centre square scaled to uint8 [side, side, 3], for training; raises PhotoError."""
+    """The centre square, uint8 [s, s, 3], for training: s = `side`, or less if the photo has less.
+
+    A thumbnail is not blown up: that adds bytes and nothing to see. Raises PhotoError.
+    """
     image = open_photo(source, shortest_side=side).image
     edge = min(image.size)
     left, top = (image.width - edge) // 2, (image.height - edge) // 2
     box = (left, top, left + edge, top + edge)
+    side = min(side, edge)
     return np.asarray(image.resize((side, side), Image.Resampling.BICUBIC, box=box))
 
 

@@ -12,7 +12,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.events import Preparing
 from litecli.model import FewShotModel
 from litecli.model_library import find_model
-from litecli.supervised import Teacher
+from litecli.teacher import KeptTeacher, LiveTeacher, Panel, Teacher
 from litecli.training_data import TrainingData, open_data
 
 
@@ -57,8 +57,9 @@ def prepared_data(config: TrainConfig, cache: Path) -> Generator[Preparing, None
 def prepared_teacher(
     config: TrainConfig, data: TrainingData, cache: Path
 ) -> Generator[Preparing, None, Teacher | None]:
-    """Compute the teachers' features where they are not in `cache` yet; None without a teacher.
+    """The teacher; its features are computed first where they are kept and not in `cache` yet.
 
+    None without a teacher.
     Raises LiteError (USAGE) when two teachers' features differ in length.
     """
     settings = config.pretrain
@@ -73,10 +74,14 @@ def prepared_teacher(
             "the same network at two image sizes",
             code=ExitCode.USAGE,
         )
+    workers = config.workers or 2
+    if not settings.teacher_views:
+        return LiveTeacher(Panel(models, data.store), settings.mix, config.seed, workers)
     views = settings.teacher_views
     for done, total in teacher.cache_features(
-        models, data.store, data.key, cache, views, config.seed, config.workers or 2
+        models, data.store, data.key, cache, views, config.seed, workers
     ):
         yield Preparing("teacher features", done, total)
     features = teacher.read_features(cache, views, len(data.store), sizes.pop())
-    return Teacher.of(features, teacher.teacher_of_images(models, data.store))
+    seen_by = teacher.teacher_of_images(models, data.store)
+    return KeptTeacher(features, seen_by, data.store.sides, config.seed)

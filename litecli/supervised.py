@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,45 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from litecli import images
-from litecli.augment import jittered_inputs, random_box, resized
+from litecli.augment import jittered_inputs, random_box
+from litecli.composites import Part, picture
 from litecli.config import TrainConfig
 from litecli.episodes import Source
 from litecli.model import FewShotModel
 from litecli.stages import Squares, schedule, set_lr
-from litecli.teacher import teacher_box
+from litecli.teacher import Teacher
 
 BATCHES_AHEAD = 3
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """Features of one or two teacher networks on fixed random crops of every training image.
-
-    `features` is float16 [views, num_images, D]; crop v of image n is `teacher_box(side, v, n)`.
-    """
-
-    features: np.ndarray
-    seen_by: np.ndarray  # int [num_images], the teacher of each image
-    mean: np.ndarray  # float32 [teachers, D], over its images
-    std: np.ndarray  # float32 [teachers, D]
-
-    @classmethod
-    def of(cls, features: np.ndarray, seen_by: np.ndarray) -> "Teacher":
-        """The teachers with the statistics of (at most 20,000 of) their own features."""
-        means, stds = [], []
-        for teacher in range(int(seen_by.max(initial=0)) + 1):
-            numbers = np.flatnonzero(seen_by == teacher)
-            numbers = numbers if len(numbers) else np.arange(len(seen_by))  # it saw none
-            sample = features[0, numbers[:: -(-len(numbers) // 20_000)]].astype(np.float32)
-            means.append(sample.mean(axis=0))
-            stds.append(sample.std(axis=0) + 1e-3)
-        return cls(features, seen_by, np.stack(means), np.stack(stds))
-
-    def target(self, view: int, number: int) -> np.ndarray:
-        """Features [D] with mean 0 and spread 1: a cosine then compares what differs."""
-        teacher = self.seen_by[number]
-        features = self.features[view, number].astype(np.float32)
-        return (features - self.mean[teacher]) / self.std[teacher]
+NO_LABEL = -1  # of a composite: it shows no one class
 
 
 class SupervisedStage:
@@ -86,7 +56,7 @@ class SupervisedStage:
             "classifier": nn.Linear(width, int(self.labels.max(initial=0)) + 1)
         }
         if teacher is not None:
-            layers["projector"] = nn.Linear(width, teacher.features.shape[-1])
+            layers["projector"] = nn.Linear(width, teacher.width)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             for layer in layers.values():
@@ -118,27 +88,31 @@ class SupervisedStage:
             yield loss
 
     def batch(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Batch k: inputs [B, 3, S, S], labels [B], teacher features [B, D] (or empty)."""
+        """Batch k: inputs [B, 3, S, S], labels [B], teacher features [B, D] (or empty).
+
+        A composite has the label NO_LABEL.
+        """
         side = image_size(self.config.pretrain.image_sizes, k, self.num_steps)
         size, count = self.config.pretrain.batch, len(self.numbers)
         places = np.arange(k * size, (k + 1) * size)
         picked = np.array([self._shuffled(int(place // count))[place % count] for place in places])
+        shown, labels = self.numbers[picked], self.labels[picked]
         crops, colours, targets = [], [], []
-        for n in self.numbers[picked].tolist():
+        for place, n in enumerate(shown.tolist()):
             rng = np.random.default_rng((self.config.seed, k, n))
-            square = self.squares(n)
             if self.teacher is None:
-                box = random_box(len(square), rng, self.config.smallest_crop)
+                box = random_box(len(self.squares(n)), rng, self.config.smallest_crop)
+                parts: tuple[Part, ...] = (Part(n, box),)
             else:
-                view = int(rng.integers(len(self.teacher.features)))
-                box = teacher_box(len(square), self.config.seed, view, n)
-                targets.append(self.teacher.target(view, n))
-            crop = resized(square, box, side)
+                parts, target = self.teacher.lesson(n, shown, rng)
+                targets.append(target)
+                labels[place] = labels[place] if len(parts) == 1 else NO_LABEL
+            crop = picture(parts, self.squares, side)
             crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
             colours.append(rng.uniform(-1.0, 1.0, size=4))
         inputs = jittered_inputs(crops, colours, self.preprocess)
         imitated = torch.from_numpy(np.stack(targets)) if targets else torch.zeros(0)
-        return inputs, torch.from_numpy(self.labels[picked]), imitated
+        return inputs, torch.from_numpy(labels), imitated
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         # One epoch's order is asked for by every batch of it: the last two are kept.
@@ -180,7 +154,13 @@ class SupervisedStage:
             logits = self.extra["classifier"](features)
             imitated = self.extra["projector"](features) if self.teacher is not None else None
         smoothing = self.config.pretrain.label_smoothing
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        loss = functional.cross_entropy(
+            logits.float(),
+            labels,
+            ignore_index=NO_LABEL,
+            reduction="sum",
+            label_smoothing=smoothing,
+        ) / (labels != NO_LABEL).sum().clamp(min=1)
         if imitated is not None:
             apart = 1 - functional.cosine_similarity(imitated.float(), targets).mean()
             loss = loss + self.config.pretrain.teacher_weight * apart

@@ -50,6 +50,11 @@ def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
         ("data = [1]\n", ["data must be a list of texts"]),
         ("episodes = 3\n", ["episodes must be a table"]),
         ('[pretrain]\nteacher_large = "m"\n', ["teacher_large needs a teacher"]),
+        (
+            "[pretrain]\nmix = 0.5\nteacher_views = 0\n",
+            ["mix needs a teacher", "teacher_views = 0"],
+        ),
+        ('[pretrain]\nmix = 0.5\nteacher = "m"\n', ["mix needs a teacher", "teacher_views = 0"]),
         ("tasks = 0\n", ["--tasks 0 is out of range: 1 or more"]),
     ],
 )

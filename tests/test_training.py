@@ -42,6 +42,7 @@ from litecli.model import FewShotModel
 from litecli.model_library import Model, open_model
 from litecli.pixels import PixelStore
 from litecli.run_folder import RunFolder, to_toml
+from litecli.teacher import LiveTeacher, Panel
 from litecli.training import meta_train
 from litecli.training_data import TrainingData, open_data
 
@@ -223,10 +224,12 @@ def test_a_run_that_is_stopped_after_every_event_ends_the_same(
     assert_same_outcome(config, expected)
 
 
-@pytest.mark.parametrize("cut", [1, 6, 11])
+@pytest.mark.parametrize(("cut", "live"), [(1, False), (3, True), (6, False), (11, True)])
 def test_a_run_that_is_stopped_once_ends_the_same(
-    cut: int, config: TrainConfig, quick: None, tmp_path: Path
+    cut: int, live: bool, config: TrainConfig, quick: None, tmp_path: Path
 ) -> None:
+    if live:
+        config = replace(config, pretrain=replace(config.pretrain, teacher_views=0, mix=0.5))
     whole = replace(config, out=str(tmp_path / "whole"))
     events_of(whole)
     stop_after(config, cut)
@@ -664,6 +667,33 @@ def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
     alone = supervised.SupervisedStage(model, config, data.squares, one, None, False)
     views = torch.cat([alone.batch(k)[0][:1] for k in range(3)])
     assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
+
+
+def test_composites_are_imitated_but_never_classified(
+    config: TrainConfig, tiny_model: Model
+) -> None:
+    data = opened(config)
+    model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    losses = {}
+    for mix in (0.0, 0.5, 1.0):
+        pretrain = replace(config.pretrain, teacher_views=0, mix=mix, label_smoothing=0.0)
+        mixed = replace(config, pretrain=pretrain)
+        taught = LiveTeacher(Panel([tiny_model], data.store), mix, mixed.seed, 1)
+        stage = supervised.SupervisedStage(model, mixed, data.squares, data.training, taught, False)
+        labels = torch.cat([stage.batch(k)[1] for k in range(3)])
+        share = float((labels == supervised.NO_LABEL).float().mean())
+        assert share == mix if mix in (0, 1) else 0.2 < share < 0.8
+        inputs, labels, targets = stage.batch(0)
+        model.network.eval().requires_grad_(False)
+        stage.extra.requires_grad_(False)
+        apart = stage._loss(inputs, torch.full_like(labels, supervised.NO_LABEL), targets)
+        losses[mix] = float(stage._loss(inputs, labels, targets) - apart)
+        kept = labels != supervised.NO_LABEL
+        logits = stage.extra["classifier"](model.network(inputs))
+        if mix < 1:  # the mean over those that have a label
+            expected = torch.nn.functional.cross_entropy(logits[kept], labels[kept])
+            assert losses[mix] == pytest.approx(float(expected), rel=1e-4)
+    assert losses[1.0] == 0 < losses[0.0]
 
 
 def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfig) -> None:

@@ -54,6 +54,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.image_size": (32, 1024, "pretrain.image_size"),
     "pretrain.last_image_size": (0, 1024, "pretrain.last_image_size"),
     "pretrain.balance": (0, 1, "pretrain.balance"),
+    "pretrain.teacher_views": (0, 1000, "pretrain.teacher_views"),
+    "pretrain.mix": (0, 1, "pretrain.mix"),
 }
 MOST_LR = 10.0
 
@@ -209,6 +211,13 @@ def check(config: TrainConfig) -> TrainConfig:
         raise LiteError(
             "pretrain.teacher_large needs a teacher for the smaller images.",
             fix='teacher = "MODEL" in [pretrain]',
+            code=ExitCode.USAGE,
+        )
+    if config.pretrain.mix and (config.pretrain.teacher_views or not config.pretrain.teacher):
+        raise LiteError(
+            "pretrain.mix needs a teacher that sees every picture as it comes.",
+            "A composite has no label of its own, and is never made twice.",
+            'teacher = "MODEL" and teacher_views = 0 in [pretrain]',
             code=ExitCode.USAGE,
         )
     if config.learner == "maml" and config.film == "on":
