@@ -20,7 +20,8 @@ from litecli import maml
 from litecli.config import Baseline
 from litecli.errors import ExitCode, LiteError
 from litecli.film import check_film
-from litecli.heads import HEADS, choose_head
+from litecli.head_choice import choose_head
+from litecli.heads import HEADS
 from litecli.model import FewShotModel
 from litecli.solvers import Classifier, Fit, GradientSteps, Inputs
 
@@ -31,10 +32,13 @@ def named_head(head: str, lam: float | None = None) -> Fit:
     `lam` is ridge's penalty; None chooses it in each task.
     """
 
-    def fit(features: np.ndarray, labels: np.ndarray) -> Classifier:
+    def fit(
+        features: np.ndarray, labels: np.ndarray, crops: np.ndarray | None = None
+    ) -> Classifier:
         way = int(labels.max()) + 1
-        chosen = choose_head(features, labels, way) if head == "auto" else head
-        params = HEADS[chosen].fit(features, labels, way, lam=lam if chosen == "ridge" else None)
+        chosen = choose_head(features, labels, way, crops=crops) if head == "auto" else head
+        penalty = lam if chosen == "ridge" else None
+        params = HEADS[chosen].fit(features, labels, way, lam=penalty, crops=crops)
         return Classifier(
             lambda queries: HEADS[chosen].score(params, queries), count_numbers(params)
         )
@@ -49,7 +53,9 @@ def own_head(model: FewShotModel) -> Fit:
         return torch.from_numpy(features).to(model.log_scale)
 
     @torch.no_grad()
-    def fit(features: np.ndarray, labels: np.ndarray) -> Classifier:
+    def fit(
+        features: np.ndarray, labels: np.ndarray, crops: np.ndarray | None = None
+    ) -> Classifier:
         fitted = model.fit(placed(features), torch.from_numpy(labels).to(model.log_scale.device))
 
         @torch.no_grad()
@@ -61,7 +67,9 @@ def own_head(model: FewShotModel) -> Fit:
     return fit
 
 
-def logistic_probe(features: np.ndarray, labels: np.ndarray) -> Classifier:
+def logistic_probe(
+    features: np.ndarray, labels: np.ndarray, crops: np.ndarray | None = None
+) -> Classifier:
     """Multinomial logistic regression on unit-length features (arXiv 2003.11539).
 
     The penalty is fixed, so that nothing has to be chosen from a few photos. Measured with
@@ -84,7 +92,9 @@ def logistic_probe(features: np.ndarray, labels: np.ndarray) -> Classifier:
 def finetuned_head(baseline: Baseline) -> Fit:
     """A linear layer on the features as they are, by steps of Adam (ORBIT's FineTuner)."""
 
-    def fit(features: np.ndarray, labels: np.ndarray) -> Classifier:
+    def fit(
+        features: np.ndarray, labels: np.ndarray, crops: np.ndarray | None = None
+    ) -> Classifier:
         known = torch.from_numpy(features)
         adapted = maml.adapt(
             known,

@@ -6,7 +6,7 @@ into probabilities, and the threshold on `novelty` above which a photo is unknow
 
 import numpy as np
 
-from litecli.heads import best_temperature
+from litecli.head_choice import best_temperature
 from litecli.labelled import class_counts, held_out_batches, normalise, one_hot
 from litecli.photo_counts import held_out_offsets, spread
 from litecli.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights

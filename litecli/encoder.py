@@ -20,10 +20,13 @@ from litecli.errors import ExitCode, LiteError
 class PhotoEncoder(Protocol):
     """What adapt asks of a network; any thread may call it."""
 
-    together: int  # photos that `features` is best given at once; 1: each thread encodes its own
+    together: int  # photos that `each_look` is best given at once; 1: each thread encodes its own
 
-    def features(self, looks: np.ndarray) -> np.ndarray:
-        """Features float32 [..., D] of photos [..., looks, 3, S, S]; "..." may be `together`."""
+    def each_look(self, looks: np.ndarray) -> np.ndarray:
+        """Features float32 [..., looks, D] of photos [..., looks, 3, S, S].
+
+        "..." may be `together`.
+        """
         ...
 
 
@@ -70,6 +73,10 @@ class Encoder:
         if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
             raise self._unusable("used", "Its features are no numbers, or not one row an image.")
         return features
+
+    def each_look(self, looks: np.ndarray) -> np.ndarray:
+        """Features float32 [looks, D] of one photo's looks [looks, 3, S, S]."""
+        return self.encode(looks)
 
     def features(self, looks: np.ndarray) -> np.ndarray:
         """Features float32 [D] of one photo, the mean over its looks [looks, 3, S, S]."""

@@ -74,12 +74,12 @@ def evaluate(
     squares: dict[int, np.ndarray] | None = {} if method.needs_photos else None
     started = time.perf_counter()
     shown = progress("Photos") if progress else None
-    features, usable = encode_dataset(dataset, encoder, model, shown, squares)
+    crops, usable = encode_dataset(dataset, encoder, model, shown, squares)
     rate = int(usable.sum()) / max(time.perf_counter() - started, 1e-9)
     source = one_source(dataset.keep(usable), folder, way)
     check_shots(source, folder, shots)
 
-    solver = method.solver(features, squares or {})
+    solver = method.solver(crops, squares or {})
     accuracies, seconds, sizes, numbers = [], [], [], []
     shown = progress("Tasks") if progress and method.needs_photos else None
     for k in range(tasks):
@@ -157,7 +157,7 @@ def encode_dataset(
     progress: Progress | None,
     squares: dict[int, np.ndarray] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [n, D] of every photo, and which could be read, bool [n].
+    """Features float32 [n, looks, D] of every photo, and which could be read, bool [n].
 
     `squares` is given the decoded photos by number, uint8 [S, S, 3].
     """
@@ -168,10 +168,11 @@ def encode_dataset(
             looks, _ = images.load_looks(path, preprocess)
         except PhotoError:
             return None
-        return looks[0], encoder.features(images.to_input(looks, preprocess))
+        return looks[0], encoder.each_look(images.to_input(looks, preprocess))
 
     count = len(dataset.paths)
-    features = np.zeros((count, model.config.num_features), np.float32)
+    shape = (count, len(preprocess.crops), model.config.num_features)
+    features = np.zeros(shape, np.float32)
     usable = np.zeros(count, bool)
     for n, seen in enumerate(images.in_order(read, dataset.paths)):
         if seen is not None:

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-import numpy as np
-
 from litecli.labelled import (
     HeldOut,
     array_namespace,
@@ -23,6 +21,8 @@ from litecli.labelled import (
     held_out_batches,
     normalise,
     one_hot,
+    repeated,
+    repeated_groups,
     to_numpy,
 )
 from litecli.mahalanobis import mahalanobis_classes, mahalanobis_offsets, mahalanobis_scores
@@ -39,6 +39,8 @@ from litecli.prototypes import (
 from litecli.ridge import choose_lam, ridge_held_out, ridge_weights
 
 Array = Any  # a numpy array or a torch tensor
+
+MOST_WITH_CROPS = 500  # photos
 
 
 class Options(TypedDict):
@@ -62,6 +64,7 @@ class Head:
     # what the photo-count correction adds at strength 1, to fit and to leave-one-out
     full_offsets: Callable[[Array, Array, dict[str, Array]], Array] = mean_offsets
     held_out_offsets: Callable[[Array, Array, list[HeldOut]], Array] = held_out_offsets
+    learns_crops: bool = False  # a photo's crops are examples of their own, beside the photo
 
     def fit(
         self,
@@ -72,16 +75,19 @@ class Head:
         strength: float | None = None,
         lam: float | None = None,
         groups: Array | None = None,
+        crops: Array | None = None,
     ) -> dict[str, Array]:
         """Class parameters of features [N, D], labels [N]: `offsets` [C] and the head's own.
 
         What is None is chosen from the photos (`options`), which costs many fits: training
-        passes numbers. `groups` [N] are photos held out together in that choice.
+        passes numbers. `groups` [N] are photos held out together in that choice. `crops`
+        [N, V, D] are features of parts of each photo, for a head that learns from them.
         """
-        chosen = self.options(features, labels, num_classes, strength, lam, groups)
+        chosen = self.options(features, labels, num_classes, strength, lam, groups, crops)
         known = self.prepared(features)
         targets = one_hot(labels, num_classes, known)
-        params = self.classes(known, targets, chosen["lam"])
+        examples, each = self.examples(known, crops)
+        params = self.classes(examples, repeated(targets, each), chosen["lam"])
         offsets = array_namespace(known).zeros_like(targets[0])
         if chosen["strength"] > 0:
             offsets = self.full_offsets(known, targets, params)
@@ -105,6 +111,7 @@ class Head:
         strength: float | None = None,
         lam: float | None = None,
         groups: Array | None = None,
+        crops: Array | None = None,
     ) -> Array:
         """Scores [N, C]: row i by the head fitted without photo i and the rest of its group.
 
@@ -112,11 +119,13 @@ class Head:
         same lam / (mean photo count). A class that loses its last photo scores -inf in that row.
         """
         xp = array_namespace(features)
-        chosen = self.options(features, labels, num_classes, strength, lam, groups)
+        chosen = self.options(features, labels, num_classes, strength, lam, groups, crops)
         known = self.prepared(xp.astype(features, xp.float64))
         targets = one_hot(labels, num_classes, known)
         batches = held_out_batches(labels, groups)
-        scores = self.held_out(known, targets, chosen["lam"], batches)
+        examples, each = self.examples(known, crops)
+        held = held_out_batches(*repeated_groups(labels, groups, each)) if each > 1 else batches
+        scores = self.held_out(examples, repeated(targets, each), chosen["lam"], held)[::each]
         if chosen["strength"] > 0:
             offsets = self.held_out_offsets(known, targets, batches)
             scores = scores + offsets * (chosen["strength"] * self.factor)
@@ -135,81 +144,37 @@ class Head:
         strength: float | None = None,
         lam: float | None = None,
         groups: Array | None = None,
+        crops: Array | None = None,
     ) -> Options:
         """`strength` and `lam`; what is None is chosen from the support photos alone."""
         if lam is None:
             lam = 0.0
             if self.name == "ridge":
-                lam = choose_lam(self.prepared(features), labels, num_classes, groups)
+                examples, each = self.examples(self.prepared(features), crops)
+                same = repeated_groups(labels, groups, each)
+                lam = choose_lam(examples, same[0], num_classes, same[1], each)
         if strength is None:
             strength = count_correction_strength(
-                self, features, labels, num_classes, lam=lam, groups=groups
+                self, features, labels, num_classes, lam=lam, groups=groups, crops=crops
             )
         return {"strength": strength, "lam": lam}
 
     def prepared(self, features: Array) -> Array:
-        """Features [N, D] as this head uses them."""
+        """Features [..., D] as this head uses them."""
         return normalise(features) if self.unit_length else features
 
+    def examples(self, known: Array, crops: Array | None) -> tuple[Array, int]:
+        """What the head learns from, [N * each, D] of prepared photos [N, D], and `each`.
 
-def choose_head(features: Array, labels: Array, num_classes: int, groups: Array | None = None):
-    """The head with the better leave-one-out accuracy (mean over objects) on its own photos.
-
-    Ties go to the higher leave-one-out log-likelihood at the best temperature, then to ridge; so
-    does a set of which nothing can be left out (one photo of each object). Mahalanobis is no
-    candidate: measured on three collections, it would be chosen for a third of the tasks, with no
-    gain on average.
-    """
-    labels = to_numpy(labels)
-    results = {}
-    for name in AUTO_HEADS:
-        head = HEADS[name]
-        scores = to_numpy(head.leave_one_out(features, labels, num_classes, groups=groups))
-        own = scores[np.arange(len(labels)), labels]
-        seen = np.isfinite(own)
-        if not seen.any():
-            return "ridge"
-        right = scores[seen].argmax(1) == labels[seen]
-        classes = np.unique(labels[seen])
-        accuracy = np.mean([right[labels[seen] == label].mean() for label in classes])
-        results[name] = (float(accuracy), best_temperature(scores[seen], labels[seen])[1])
-    return max(results, key=lambda name: (*results[name], name == "ridge"))
-
-
-def best_temperature(
-    scores: np.ndarray, labels: np.ndarray, doubt: float = 0.0
-) -> tuple[float, float]:
-    """Temperature of the highest mean log-likelihood of labels [M] under scores [M, C], and that.
-
-    A share `doubt` of every label is given to the best other class, which keeps the temperature
-    above zero where all labels are right. Every label's own score must be finite.
-    """
-    step = -(-len(labels) // 2000)  # two thousand photos settle one number
-    scores, labels = scores[::step].astype(np.float64), labels[::step]
-    rows = np.arange(len(labels))
-    own, others = scores[rows, labels], scores.copy()
-    others[rows, labels] = -np.inf
-    rival = others.max(axis=1)
-    target = own + doubt * np.where(np.isfinite(rival), rival - own, 0.0)
-    top = scores.max(axis=1, keepdims=True)
-    finite = np.where(np.isfinite(scores), scores - top, 0.0)
-    target = target - top[:, 0]
-
-    def likelihood(sharpness: float) -> tuple[float, float]:
-        """Mean log-likelihood at temperature 1 / sharpness, and its slope."""
-        shares = np.exp(sharpness * (scores - top))
-        total = shares.sum(axis=1)
-        expected = (shares * finite).sum(axis=1) / total
-        value = sharpness * target - np.log(total)
-        return float(value.mean()), float((target - expected).mean())
-
-    scale = max(float(np.std(finite)), 1e-12)
-    low, high = np.log(1e-2 / scale), np.log(1e4 / scale)
-    for _ in range(40):  # the likelihood is concave in the sharpness: bisect its slope
-        middle = (low + high) / 2
-        low, high = (middle, high) if likelihood(np.exp(middle))[1] > 0 else (low, middle)
-    sharpness = float(np.exp((low + high) / 2))
-    return 1 / sharpness, likelihood(sharpness)[0]
+        Every photo is followed by its crops [N, V, D], where there are any, the head learns from
+        them, and they do not make it slow: it is the few photos that they help.
+        """
+        if crops is None or not self.learns_crops or known.shape[0] > MOST_WITH_CROPS:
+            return known, 1
+        xp = array_namespace(known)
+        crops = self.prepared(xp.astype(crops, known.dtype))
+        rows = xp.concat([known[:, None, :], crops], axis=1)
+        return xp.reshape(rows, (-1, rows.shape[2])), rows.shape[1]
 
 
 def _ridge(features: Array, targets: Array, lam: float) -> dict[str, Array]:
@@ -243,7 +208,7 @@ HEADS: dict[str, Head] = {
     "cosine": Head("cosine", True, 0.5, cosine_classes, inner_product, cosine_held_out),
     "euclidean": Head("euclidean", False, 1.0, mean_classes, minus_squared_distance, mean_held_out),
     # A ridge score is no distance; measured, the same correction fits it with factor 1.
-    "ridge": Head("ridge", True, 1.0, _ridge, inner_product, _ridge_held_out),
+    "ridge": Head("ridge", True, 1.0, _ridge, inner_product, _ridge_held_out, learns_crops=True),
     "mahalanobis": Head(
         "mahalanobis",
         False,
@@ -255,4 +220,3 @@ HEADS: dict[str, Head] = {
         mahalanobis_held_out_offsets,
     ),
 }
-AUTO_HEADS = ("cosine", "euclidean", "ridge")  # the candidates of `choose_head`

@@ -70,6 +70,21 @@ def one_hot(labels: Array, num_classes: int, like: Array) -> Array:
     return targets
 
 
+def repeated(rows: Array, each: int) -> Array:
+    """Rows [N, ...] as [N * each, ...]: every row `each` times in turn."""
+    return rows if each == 1 else array_namespace(rows).repeat(rows, each, axis=0)
+
+
+def repeated_groups(
+    labels: Array, groups: Array | None, each: int
+) -> tuple[Array, np.ndarray | None]:
+    """Labels and groups [N] for examples [N * each] of the same photos, held out together."""
+    if each == 1:
+        return labels, groups
+    groups = np.arange(len(labels)) if groups is None else to_numpy(groups)
+    return repeated(labels, each), np.repeat(groups, each)
+
+
 def class_counts(targets: Array) -> Array:
     """Photos per class [C] of one-hot targets [N, C]."""
     return array_namespace(targets).sum(targets, axis=0)

@@ -22,7 +22,8 @@ PASSES_PER_STEP = 3  # one forwards; backwards, one to the activations and one t
 BLANKS = 10  # timed photos; their median counts
 
 Squares = Mapping[int, np.ndarray]  # photo number -> uint8 [S, S, 3]
-MakeSolver = Callable[[np.ndarray, Squares], TaskSolver]  # features [n, D] of all photos, squares
+# Features [n, looks, D] of all photos, their squares -> the solver.
+MakeSolver = Callable[[np.ndarray, Squares], TaskSolver]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,12 @@ def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model) -> Method:
     size, looks = model.config.preprocess.image_size, len(model.config.preprocess.crops)
     blank = np.zeros((looks, 3, size, size), np.float32)
     seconds = _median_seconds(lambda: encoder.features(blank))
-    return Method(head, lambda features, _: FrozenFeatures(features, fit), 1, seconds_ahead=seconds)
+
+    def solver(crops: np.ndarray, _: Squares) -> TaskSolver:
+        several = crops if crops.shape[1] > 1 else None
+        return FrozenFeatures(crops.mean(axis=1), fit, several)
+
+    return Method(head, solver, 1, seconds_ahead=seconds)
 
 
 def _film(model: FewShotModel, head: str, fit: Fit) -> Method:

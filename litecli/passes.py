@@ -25,6 +25,7 @@ class Photo:
     notes: tuple[str, ...]  # "dark", "very small", ...
     thumbnail: bytes | None  # JPEG
     embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
+    crops: np.ndarray | None = None  # float32 [looks, D], where there are several: their features
     first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
     square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
     inputs: np.ndarray | None = None  # float32 [looks, 3, S, S], until encoded with others
@@ -58,8 +59,7 @@ class Network:
         if self.model.config.film:
             photo = replace(photo, first_look=look.see(inputs[0]), square=looks[0])
         else:
-            photo = replace(photo, embedding=encoder.features(inputs))
-            self._check_size(photo)
+            photo = self._seen(photo, encoder.each_look(inputs))
         with self._lock:
             self.seconds += time.perf_counter() - began
         return photo
@@ -82,12 +82,11 @@ class Network:
             yield from photos
             return
         began = time.perf_counter()
-        features = iter(self._encoder.features(np.stack(inputs)))
+        features = iter(self._encoder.each_look(np.stack(inputs)))
         self.seconds += (time.perf_counter() - began) * images.workers()
         for photo in photos:
             if isinstance(photo, Photo) and photo.inputs is not None:
-                photo = replace(photo, embedding=next(features), inputs=None)
-                self._check_size(photo)
+                photo = self._seen(replace(photo, inputs=None), next(features))
             yield photo
 
     def keep(self, photo: Photo) -> Photo:
@@ -135,12 +134,14 @@ class Network:
         if self._first_look is not None:
             self._first_look.close()
 
-    def _check_size(self, photo: Photo) -> None:
-        if photo.embedding is None or len(photo.embedding) == self.model.config.num_features:
-            return
+    def _seen(self, photo: Photo, features: np.ndarray) -> Photo:
+        """The photo with the features [looks, D] of its looks."""
+        if features.shape[1] == self.model.config.num_features:
+            crops = features if len(features) > 1 else None
+            return replace(photo, embedding=features.mean(axis=0), crops=crops)
         raise LiteError(
             f"The model in {self.model.folder} is damaged.",
-            f"Its features are {len(photo.embedding)} numbers, not what its config promises.",
+            f"Its features are {features.shape[1]} numbers, not what its config promises.",
             "fetch or add it again: litecli models --help",
             code=ExitCode.MISSING,
         )

@@ -83,12 +83,14 @@ def adapt(
     features = np.stack(
         [photo.embedding for photo in support.photos if photo.embedding is not None]
     )
+    seen_closer = [photo.crops for photo in support.photos if photo.crops is not None]
+    crops = np.stack(seen_closer) if seen_closer else None
     looks = np.stack([photo.look for photo in support.photos])
     head = head or model.config.head
     chosen = None if head == "auto" else head_of(model, head)
     others = strangers_of(model)
-    check = selfcheck.check_support(features, labels, len(names), looks, chosen, others)
-    params = check.head.fit(features, labels, len(names), **check.options)
+    check = selfcheck.check_support(features, labels, len(names), looks, chosen, others, crops)
+    params = check.head.fit(features, labels, len(names), crops=crops, **check.options)
     told = {photo.hash: list(photo.notes) for photo in support.photos if photo.notes}
     # The last ones: doubles and photos that cannot be read come after files of other kinds.
     left_out = [[one.path, one.reason] for one in support.skipped[-LEFT_OUT_KEPT:]]
@@ -107,6 +109,7 @@ def adapt(
         photo_hashes=tuple(photo.hash for photo in support.photos),
         photo_labels=labels,
         embeddings=features,
+        crops=crops,
         looks=looks,
         check=check.to_dict(names, support.paths) | {"photo_notes": told, "left_out": left_out},
         film=support.film,

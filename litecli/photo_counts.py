@@ -73,6 +73,7 @@ def count_correction_strength(
     *,
     lam: float | None = None,
     groups: Array | None = None,
+    crops: Array | None = None,
 ) -> float:
     """The strength of the correction for features [N, D], labels [N]; 0 when counts are equal.
 
@@ -91,7 +92,14 @@ def count_correction_strength(
         test, rare = test[fresh], rare[fresh]
         if len(test) == 0:
             continue
-        params = head.fit(features[kept], labels[kept], num_classes, strength=1.0, lam=lam)
+        params = head.fit(
+            features[kept],
+            labels[kept],
+            num_classes,
+            strength=1.0,
+            lam=lam,
+            crops=None if crops is None else crops[kept],
+        )
         scores, offsets = to_numpy(head.score(params, features[test])), to_numpy(params["offsets"])
         named = np.stack([np.argmax(scores + (s - 1) * offsets, axis=1) for s in STRENGTHS])
         gains.append(_accuracy(named == labels[test], labels[test], rare))

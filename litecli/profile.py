@@ -49,6 +49,8 @@ class Profile:
     looks: np.ndarray  # int8 [N, 256], the photo as 16 x 16 greys; see same_shot.look
     check: dict[str, Any] = field(default_factory=dict)  # JSON-ready; see selfcheck.Check.to_dict
     thumbnails: dict[str, bytes] = field(default_factory=dict)  # photo hash -> JPEG; may be empty
+    # Where the model looks several times: the features of each look, float32 [N, V, D].
+    crops: np.ndarray | None = None
     # With FiLM: the model's tensors that have other values for these photos, by name.
     film: dict[str, np.ndarray] = field(default_factory=dict)
 
@@ -59,6 +61,8 @@ def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]
     tensors |= {f"film.{name}": array for name, array in profile.film.items()}
     tensors["embeddings"] = profile.embeddings
     tensors["looks"] = profile.looks
+    if profile.crops is not None:
+        tensors["crops"] = profile.crops
     tensors["photo_labels"] = profile.photo_labels
     for photo_hash, jpeg in profile.thumbnails.items():
         tensors[f"thumbnail.{photo_hash}"] = np.frombuffer(jpeg, dtype=np.uint8)
@@ -98,6 +102,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             photo_labels=tensors["photo_labels"],
             embeddings=tensors["embeddings"],
             looks=tensors["looks"],
+            crops=tensors.get("crops"),
             head_params=_with_prefix(tensors, "head."),
             film=_with_prefix(tensors, "film."),
             thumbnails={k: v.tobytes() for k, v in _with_prefix(tensors, "thumbnail.").items()},
@@ -135,6 +140,11 @@ def _check_consistent(profile: Profile) -> None:
     if used != set(range(len(profile.labels))) or len(set(profile.labels)) != len(profile.labels):
         raise ValueError("its photos and its objects do not match")
     numbers = [profile.embeddings, *profile.head_params.values(), *profile.film.values()]
+    if profile.crops is not None:
+        numbers.append(profile.crops)
+        shape = profile.crops.shape
+        if len(shape) != 3 or (shape[0], shape[2]) != profile.embeddings.shape:
+            raise ValueError(f"it has {shapes[2]} features and {shape} of crops")
     if not all(values.dtype.kind == "f" and np.isfinite(values).all() for values in numbers):
         raise ValueError("some of its numbers are none")
     if not 0 < profile.temperature < np.inf or np.isnan(profile.unknown_threshold):

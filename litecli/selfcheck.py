@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from litecli import confidence, same_shot
-from litecli.heads import HEADS, Head, Options, choose_head
+from litecli.head_choice import choose_head
+from litecli.heads import HEADS, Head, Options
 
 FEW_VIEWS = 6  # objects with no more views than this are held out in step
 FORECAST_PHOTOS = 10  # the forecast says: so many of FORECAST_PHOTOS new photos right
@@ -78,11 +79,12 @@ def check_support(
     looks: np.ndarray,
     head: Head | None = None,
     strangers: np.ndarray | None = None,
+    crops: np.ndarray | None = None,
 ) -> Check:
     """Check a support set: features float32 [N, D], labels int64 [N] of every class 0..C-1.
 
     `head` None: the one of heads.HEADS that is better in this very check. `strangers` [K, D] are
-    features of other things, for `false_accepts`.
+    features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of the photos.
     """
     groups = same_shot.views(looks, labels)
     threshold = confidence.unknown_threshold(features, labels, groups)
@@ -95,10 +97,12 @@ def check_support(
         # 0 = known without its own view, 1 = called unknown, -1 = there is no other view
         named = np.where(np.isnan(level), -1, (level > threshold).astype(np.int64))
     else:
-        head = head or HEADS[choose_head(features, labels, num_classes, groups)]
-        options = head.options(features, labels, num_classes, groups=groups)
+        head = head or HEADS[choose_head(features, labels, num_classes, groups, crops)]
+        options = head.options(features, labels, num_classes, groups=groups, crops=crops)
         together = turns(labels, groups)
-        scores = head.leave_one_out(features, labels, num_classes, groups=together, **options)
+        scores = head.leave_one_out(
+            features, labels, num_classes, groups=together, crops=crops, **options
+        )
         temperature = confidence.fit_temperature(scores, labels)
         own = scores[np.arange(len(labels)), labels]
         named = np.where(np.isfinite(own), scores.argmax(1), -1)

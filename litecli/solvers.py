@@ -32,7 +32,14 @@ class Classifier:
     num_parameters: int  # that were set for the task
 
 
-Fit = Callable[[np.ndarray, np.ndarray], Classifier]  # features [N, D], labels [N] -> of features
+class Fit(Protocol):
+    """How a classifier of features is made."""
+
+    def __call__(
+        self, features: np.ndarray, labels: np.ndarray, crops: np.ndarray | None = None
+    ) -> Classifier:
+        """From features [N, D], labels [N] and, for those that learn from them, crops [N, V, D]."""
+        ...
 
 
 class TaskSolver(Protocol):
@@ -45,14 +52,16 @@ class TaskSolver(Protocol):
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """A classifier on features [n, D] of all photos, which no task changes."""
+    """A classifier on features of all photos, which no task changes."""
 
-    features: np.ndarray
+    features: np.ndarray  # [n, D]
     fit: Fit
+    crops: np.ndarray | None = None  # [n, V, D], of each photo's looks where there are several
 
     def adapt(self, support: np.ndarray, labels: np.ndarray) -> Classifier:
         """See `TaskSolver.adapt`."""
-        fitted = self.fit(self.features[support], labels)
+        crops = None if self.crops is None else self.crops[support]
+        fitted = self.fit(self.features[support], labels, crops)
         return Classifier(lambda n: fitted.scores(self.features[n]), fitted.num_parameters)
 
 

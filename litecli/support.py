@@ -120,15 +120,23 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
         return {}
     if previous.embeddings.shape[1] != model.config.num_features:
         return {}
+    crops = previous.crops
+    if crops is None and len(model.config.preprocess.crops) > 1:  # of a litecli that kept none
+        return {}
     notes = previous.check.get("photo_notes", {})
     photos = {}
-    for photo_hash, look, embedding in zip(
-        previous.photo_hashes, previous.looks, previous.embeddings, strict=True
-    ):
+    for n, photo_hash in enumerate(previous.photo_hashes):
         thumbnail = previous.thumbnails.get(photo_hash) if thumbnails else None
         if thumbnail is not None or not thumbnails:
             said = tuple(notes.get(photo_hash, ()))
-            photos[photo_hash] = Photo(photo_hash, look, said, thumbnail, embedding=embedding)
+            photos[photo_hash] = Photo(
+                photo_hash,
+                previous.looks[n],
+                said,
+                thumbnail,
+                previous.embeddings[n],
+                None if crops is None else crops[n],
+            )
     return photos
 
 

@@ -31,17 +31,15 @@ class TorchEncoder:
             self._device, self._type, memory_format=torch.channels_last
         )
 
-    def features(self, looks: np.ndarray) -> np.ndarray:
-        """Features float32 [..., D] of photos, means over their looks [..., looks, 3, S, S].
+    def each_look(self, looks: np.ndarray) -> np.ndarray:
+        """Features float32 [..., looks, D] of photos [..., looks, 3, S, S].
 
         Raises LiteError (MISSING) when they are no numbers.
         """
         images = torch.from_numpy(np.ascontiguousarray(looks)).flatten(0, -4)
         with torch.inference_mode():
             images = images.to(self._device, self._type, memory_format=torch.channels_last)
-            features = self._network(images).float()
-            means = features.unflatten(0, looks.shape[:-3]).mean(dim=-2)
-        found = means.cpu().numpy()
+            found = self._network(images).float().cpu().numpy()
         if not np.isfinite(found).all():
             raise LiteError(
                 f"The model in {self._folder} cannot be used.",
@@ -49,4 +47,4 @@ class TorchEncoder:
                 "litecli models list   (and pick another: litecli models use NAME)",
                 code=ExitCode.MISSING,
             )
-        return found
+        return found.reshape(*looks.shape[:-3], -1)

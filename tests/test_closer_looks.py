@@ -10,12 +10,16 @@ import torch
 from PIL import Image
 
 from litecli import evaluation, images, predictions, storage
+from litecli.confidence import fit_temperature
 from litecli.config import ModelConfig, Preprocess
 from litecli.datasets import read_dataset
 from litecli.encoder import Encoder
+from litecli.heads import HEADS, Head
 from litecli.model_folder import fetch
 from litecli.model_library import Model, open_model
 from litecli.personalize import adapt
+from litecli.profile import to_tensors
+from litecli.selfcheck import check_support, turns
 from litecli.strangers import stranger_inputs, strangers_of
 
 TWICE = Preprocess(image_size=32, closer_looks=(0.5,))
@@ -30,6 +34,12 @@ def looks_twice(tiny_model: Model) -> Model:
     config = replace(tiny_model.config, preprocess=seen)
     storage.write_tensors(weights, tensors, {"litecli": storage.to_json(config.to_dict())})
     return open_model(tiny_model.folder)
+
+
+def looks_once(model: Model) -> Model:
+    """The same model without its closer looks."""
+    seen = replace(model.config.preprocess, closer_looks=())
+    return replace(model, config=replace(model.config, preprocess=seen))
 
 
 def test_every_other_look_is_mirrored() -> None:
@@ -59,17 +69,63 @@ def test_every_command_takes_the_mean_of_the_looks(
     assert np.abs(both[0] - both[1]).max() > 0.01 * np.abs(both).max()
 
     dataset = read_dataset([folder])
-    features, _ = evaluation.encode_dataset(dataset, encoder, looks_twice, None)
+    crops, _ = evaluation.encode_dataset(dataset, encoder, looks_twice, None)
     order = [dataset.paths.index(folder / name) for name in profile.photo_paths]
-    np.testing.assert_array_equal(features[order], profile.embeddings)
+    np.testing.assert_array_equal(crops[order], profile.crops)
+    np.testing.assert_array_equal(crops[order].mean(axis=1), profile.embeddings)
 
     [own] = predictions.classify([path], profile, looks_twice)
     assert own.nearest == profile.photo_paths[0]
     [seen] = predictions.classify([("x", photo("keys", 70))], profile, looks_twice)
-    single = replace(looks_twice.config, preprocess=replace(preprocess, closer_looks=()))
-    plain = Model(looks_twice.name, looks_twice.folder, single, looks_twice.fingerprint)
-    [other] = predictions.classify([("x", photo("keys", 70))], profile, plain)
+    [other] = predictions.classify([("x", photo("keys", 70))], profile, looks_once(looks_twice))
     assert seen.novelty != other.novelty
+
+
+def test_known_photos_are_learned_again_with_their_crops(
+    looks_twice: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects({"keys": 3, "mug": 3})
+    first = adapt(folder, looks_twice, name="mine", head="ridge")
+    again = adapt(folder, looks_twice, name="mine", head="ridge", previous=first.profile)
+    assert (first.embedded, again.embedded, again.reused) == (6, 0, 6)
+    assert to_tensors(again.profile)[1] == to_tensors(first.profile)[1]
+    for name, tensor in to_tensors(first.profile)[0].items():
+        np.testing.assert_array_equal(to_tensors(again.profile)[0][name], tensor)
+    profile = first.profile
+    task = (profile.embeddings, profile.photo_labels, 2)
+    check = check_support(*task, profile.looks, HEADS["ridge"], None, profile.crops)
+    expected = HEADS["ridge"].fit(*task, crops=profile.crops, **check.options)
+    np.testing.assert_array_equal(profile.head_params["weights"], expected["weights"])
+    assert profile.temperature == check.temperature
+    together = turns(profile.photo_labels, check.groups)
+    held_out = HEADS["ridge"].leave_one_out(
+        *task, groups=together, crops=profile.crops, **check.options
+    )
+    assert check.temperature == fit_temperature(held_out, profile.photo_labels)
+    # A profile from before there were crops: its photos are read anew.
+    old = replace(first.profile, crops=None)
+    anew = adapt(folder, looks_twice, name="mine", head="ridge", previous=old)
+    assert (anew.embedded, anew.reused) == (6, 0)
+
+
+def test_evaluate_learns_from_the_crops_as_adapt_does(
+    looks_twice: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    plain = Head.examples
+
+    def examples(self: Head, known: np.ndarray, crops: np.ndarray | None) -> object:
+        given.append((known.shape, None if crops is None else crops.shape))
+        return plain(self, known, crops)
+
+    monkeypatch.setattr(Head, "examples", examples)
+    monkeypatch.setattr(evaluation, "network_macs", lambda model: 1)  # the tiny one is no timm name
+    folder = write_objects({"keys": 4, "mug": 4})
+    size = looks_twice.config.num_features
+    for model, crops in ((looks_twice, (6, 2, size)), (looks_once(looks_twice), None)):
+        given.clear()
+        evaluation.evaluate(folder, model, way=2, shots=3, query=1, tasks=2, head="ridge")
+        assert set(given) == {((6, size), crops)}
 
 
 def test_fetch_gives_a_model_closer_looks(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from litecli.confidence import (
     probabilities,
     unknown_threshold,
 )
-from litecli.heads import HEADS, best_temperature
+from litecli.head_choice import best_temperature
+from litecli.heads import HEADS
 
 
 def world(counts, asked=20, dim=64, noise=1.6, seed=0):

@@ -47,9 +47,9 @@ class InBatches(TorchEncoder):
         super().__init__(model)
         self.together, self.batches = together, list[int]()
 
-    def features(self, looks: np.ndarray) -> np.ndarray:
+    def each_look(self, looks: np.ndarray) -> np.ndarray:
         self.batches.append(len(looks))
-        return super().features(looks)
+        return super().each_look(looks)
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -59,12 +59,12 @@ def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 def test_features_are_those_of_onnxruntime(model: Model) -> None:
     looks = np.random.default_rng(0).standard_normal((5, 2, 3, 32, 32)).astype(np.float32)
-    expected = np.stack([Encoder(model.folder).features(photo) for photo in looks])
+    expected = np.stack([Encoder(model.folder).each_look(photo) for photo in looks])
     torch_encoder = TorchEncoder(model)
     assert torch_encoder.together == 1
-    assert largest_difference(torch_encoder.features(looks), expected) < 1e-5
-    assert largest_difference(torch_encoder.features(looks[3]), expected[3]) < 1e-5
-    rounded = TorchEncoder(model, bf16=True).features(looks)
+    assert largest_difference(torch_encoder.each_look(looks), expected) < 1e-5
+    assert largest_difference(torch_encoder.each_look(looks[3]), expected[3]) < 1e-5
+    rounded = TorchEncoder(model, bf16=True).each_look(looks)
     assert 1e-4 < largest_difference(rounded, expected) < 0.1
 
 
@@ -139,7 +139,7 @@ def test_an_encoder_is_made_only_for_photos_that_are_new(
 def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
     looks = np.full((2, 3, 32, 32), np.nan, np.float32)
     with pytest.raises(LiteError, match="cannot be used") as caught:
-        TorchEncoder(model).features(looks)
+        TorchEncoder(model).each_look(looks)
     assert caught.value.code == ExitCode.MISSING
 
 
@@ -253,6 +253,6 @@ assert not {{"torch", "timm"}} & set(sys.modules)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_features_stay_within_a_thousandth(model: Model) -> None:
     looks = np.random.default_rng(0).standard_normal((70, 2, 3, 32, 32)).astype(np.float32)
-    expected = np.stack([Encoder(model.folder).features(photo) for photo in looks])
-    found = TorchEncoder(model, "cuda").features(looks)
+    expected = np.stack([Encoder(model.folder).each_look(photo) for photo in looks])
+    found = TorchEncoder(model, "cuda").each_look(looks)
     assert largest_difference(found, expected) < 1e-3

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from litecli.heads import AUTO_HEADS, HEADS, best_temperature, choose_head
+from litecli.head_choice import AUTO_HEADS, best_temperature, choose_head
+from litecli.heads import HEADS
 from litecli.labelled import normalise
 from litecli.photo_counts import USUAL, count_correction_strength
 from litecli.ridge import LAMBDAS, USUAL_LAMBDA

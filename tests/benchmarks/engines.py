@@ -123,8 +123,8 @@ def rate(model: Model, name: str) -> float:
 def encoded_by(encoder: PhotoEncoder, looks: np.ndarray) -> Callable[[], object]:
     """Photos [B, looks, 3, S, S] encoded as `adapt` does it."""
     if encoder.together > 1:
-        return lambda: encoder.features(looks)
-    return lambda: list(images.in_order(encoder.features, looks))
+        return lambda: encoder.each_look(looks)
+    return lambda: list(images.in_order(encoder.each_look, looks))
 
 
 def of_timm(model: Model, device: str, looks: np.ndarray) -> Callable[[], object]:

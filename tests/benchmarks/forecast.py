@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from unknowns import Collection, Task, chosen_head, draw, read_collection
+from unknowns import Collection, Task, chosen_head, crops_of, draw, read_collection
 
 from litecli.heads import Head
 from litecli.model_library import find_model
@@ -27,9 +27,10 @@ def look_ahead(collection: Collection, task: Task, head: Head | None) -> tuple[f
     """Leave-one-out, expected and true accuracy, and the printed range, of one folder."""
     known, labels = collection.features[task.support], task.labels
     objects = np.unique(labels)
-    check = check_support(known, labels, len(objects), collection.looks[task.support], head)
+    looks, crops = collection.looks[task.support], crops_of(collection, task.support)
+    check = check_support(known, labels, len(objects), looks, head, crops=crops)
     expected = expected_accuracy(labels, check.groups, check.named)
-    params = check.head.fit(known, labels, len(objects), **check.options)
+    params = check.head.fit(known, labels, len(objects), crops=crops, **check.options)
     named = check.head.score(params, collection.features[task.query]).argmax(1)
     right = named == task.query_labels
     true = float(np.mean([right[task.query_labels == label].mean() for label in objects]))

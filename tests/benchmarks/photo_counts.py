@@ -34,13 +34,17 @@ def draw(
 
 
 def measure(
-    features: np.ndarray,
+    looks: np.ndarray,
     photos: list[np.ndarray],
     counts: list[int],
     heads: list[str],
     tasks: int,
 ) -> dict[tuple[str, bool], np.ndarray]:
-    """(head, corrected) -> [tasks, 2]: accuracy of all objects, and recall of the first one."""
+    """(head, corrected) -> [tasks, 2]: accuracy of all objects, and recall of the first one.
+
+    `looks` are the features [n, V, D] of each look at a photo.
+    """
+    features = looks.mean(axis=1)
     results: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     rng = np.random.default_rng(9)
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -48,10 +52,11 @@ def measure(
     for _ in range(tasks):
         support, query = draw(photos, counts, rng)
         for name in heads:
-            known = features[support]
-            lam = HEADS[name].options(known, labels, len(counts), strength=0.0)["lam"]
+            crops = looks[support] if looks.shape[1] > 1 else None
+            task = (features[support], labels, len(counts))
+            lam = HEADS[name].options(*task, strength=0.0, crops=crops)["lam"]
             for strength in (0.0, None):
-                params = HEADS[name].fit(known, labels, len(counts), strength=strength, lam=lam)
+                params = HEADS[name].fit(*task, strength=strength, lam=lam, crops=crops)
                 scores = HEADS[name].score(params, features[query])
                 right = scores.argmax(1) == asked
                 found = (float(right.mean()), float(right[:ASKED].mean()))
@@ -69,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     model = find_model(arguments.model)
     dataset = read_dataset([arguments.data])
-    features, usable = encode_dataset(dataset, Encoder(model.folder), model, None)
+    crops, usable = encode_dataset(dataset, Encoder(model.folder), model, None)
     source = one_source(dataset.keep(usable), arguments.data, arguments.way)
     print(
         f"{arguments.data.name}, {model.name}, {arguments.tasks} tasks of {arguments.way} objects"
@@ -78,7 +83,7 @@ def main() -> None:
     for counts in ([1] + [10] * (arguments.way - 1), [5] * arguments.way):
         most = max(counts) + ASKED
         photos = [np.array(pool) for pool in source.support if len(pool) >= most]
-        found = measure(features, photos, counts, arguments.head, arguments.tasks)
+        found = measure(crops, photos, counts, arguments.head, arguments.tasks)
         for name in arguments.head:
             plain, corrected = (100 * found[name, chosen].mean(0) for chosen in (False, True))
             shown = f"{counts[0]},{counts[1]},..."

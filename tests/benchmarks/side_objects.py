@@ -29,7 +29,8 @@ from litecli.config import Preprocess
 from litecli.datasets import read_dataset
 from litecli.encoder import Encoder
 from litecli.errors import PhotoError
-from litecli.heads import HEADS, choose_head
+from litecli.head_choice import choose_head
+from litecli.heads import HEADS
 from litecli.model_library import Model, find_model
 
 WAY, STRANGERS, SEED = 5, 60, 5

@@ -33,11 +33,12 @@ NEAR, FAR = 60, 60  # strangers in a task
 
 @dataclass(frozen=True)
 class Collection:
-    """Features [N, D] and looks [N, 256] of a collection, and the photos of each object."""
+    """Features of a collection's photos and of each of their crops, and each object's photos."""
 
     name: str
-    features: np.ndarray
-    looks: np.ndarray
+    features: np.ndarray  # [N, D]
+    crops: np.ndarray  # [N, V, D]
+    looks: np.ndarray  # [N, 256]
     photos: list[np.ndarray]
 
 
@@ -63,14 +64,19 @@ def read_collection(folder: Path, model: Model) -> Collection:
             return None
 
     usable = np.zeros(len(dataset.paths), bool)
-    features = np.zeros((len(usable), model.config.num_features), np.float32)
+    crops = np.zeros((len(usable), len(preprocess.crops), model.config.num_features), np.float32)
     looks = np.zeros((len(usable), same_shot.LOOK_SIDE**2), np.int8)
     for n, pixels in enumerate(images.in_order(read, dataset.paths)):
         if pixels is not None:
-            features[n], looks[n] = encoder.features(pixels), same_shot.look(pixels[0])
+            crops[n], looks[n] = encoder.each_look(pixels), same_shot.look(pixels[0])
             usable[n] = True
     pools = [np.array(pool) for pool in dataset.keep(usable).sources[0].support]
-    return Collection(folder.name, features, looks, pools)
+    return Collection(folder.name, crops.mean(axis=1), crops, looks, pools)
+
+
+def crops_of(collection: Collection, photos: np.ndarray) -> np.ndarray | None:
+    """What `adapt` has of the crops of these photos: nothing where the model looks once."""
+    return collection.crops[photos] if collection.crops.shape[1] > 1 else None
 
 
 def draw(
@@ -118,11 +124,15 @@ def calibration_error(shares: np.ndarray, right: np.ndarray) -> float:
 
 
 def answers(
-    check: selfcheck.Check, known: np.ndarray, labels: np.ndarray, photos: np.ndarray
+    check: selfcheck.Check,
+    known: np.ndarray,
+    labels: np.ndarray,
+    photos: np.ndarray,
+    crops: np.ndarray | None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Three scores [M] of being a stranger for photos [M, D], and the object [M] they are named."""
     num_classes = int(labels.max()) + 1
-    params = check.head.fit(known, labels, num_classes, **check.options)
+    params = check.head.fit(known, labels, num_classes, crops=crops, **check.options)
     shares = confidence.probabilities(check.head.score(params, photos), check.temperature)
     cosine = HEADS["cosine"]
     means = cosine.fit(known, labels, num_classes, strength=0.0, lam=0.0)
@@ -152,13 +162,14 @@ def measure(
         assert task is not None
         known, labels = features[task.support], task.labels
         looks = collection.looks[task.support]
-        check = selfcheck.check_support(known, labels, way, looks, head, strangers)
+        crops = crops_of(collection, task.support)
+        check = selfcheck.check_support(known, labels, way, looks, head, strangers, crops)
         chosen = set(task.support.tolist())
         left = [pool for pool in collection.photos if chosen.isdisjoint(pool.tolist())]
         near = rng.choice(np.concatenate(left), NEAR)
         far = elsewhere[rng.choice(len(elsewhere), FAR)]
         asked = np.concatenate([features[task.query], features[near], far])
-        scores, named = answers(check, known, labels, asked)
+        scores, named = answers(check, known, labels, asked, crops)
         ends = [len(task.query), len(task.query) + NEAR]
         found = {}
         for name, score in scores.items():

@@ -1,0 +1,174 @@
+"""Heads that learn from a photo's crops: as more photos would, held out together, asked by none."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from litecli import heads, profile
+from litecli.head_choice import choose_head
+from litecli.heads import HEADS
+from litecli.labelled import normalise
+from litecli.photo_counts import count_correction_strength
+from litecli.ridge import choose_lam, ridge_weights
+
+LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
+GROUPS = np.array([0, 0, 1, 2, 3, 4, 5, 6, 6])
+RIDGE = HEADS["ridge"]
+
+
+def world(seed: int = 0, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """Features [9, D] of photos, and [9, 3, D] of their crops, whose mean they are."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(3, 1, dim))
+    photos = centres[LABELS] + rng.normal(size=(9, 1, dim))
+    crops = (photos + 0.7 * rng.normal(size=(9, 3, dim))).astype(np.float32)
+    return crops.mean(axis=1), crops
+
+
+def examples(features: np.ndarray, crops: np.ndarray) -> np.ndarray:
+    """Photo, its three crops, next photo, ..."""
+    rows = [row for n in range(len(features)) for row in (features[n], *crops[n])]
+    return normalise(np.stack(rows))
+
+
+def test_ridge_learns_from_crops_as_from_more_photos() -> None:
+    features, crops = world()
+    targets = np.eye(3, dtype=np.float32)[np.repeat(LABELS, 4)]
+    expected = ridge_weights(examples(features, crops), targets, 0.2)
+    found = RIDGE.fit(features, LABELS, 3, strength=0.0, lam=0.2, crops=crops)
+    np.testing.assert_allclose(found["weights"], expected, atol=1e-5)
+    plain = RIDGE.fit(features, LABELS, 3, strength=0.0, lam=0.2)
+    assert np.abs(plain["weights"] - expected).max() > 0.01
+    by_torch = RIDGE.fit(
+        torch.from_numpy(features),
+        torch.from_numpy(LABELS),
+        3,
+        strength=0.0,
+        lam=0.2,
+        crops=torch.from_numpy(crops),
+    )
+    np.testing.assert_allclose(by_torch["weights"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("dim", [10, 60])
+def test_a_photo_is_held_out_with_its_crops(grouped: bool, dim: int) -> None:
+    features, crops = (part.astype(np.float64) for part in world(1, dim))
+    groups = GROUPS if grouped else np.arange(9)
+    closed = RIDGE.leave_one_out(
+        features,
+        LABELS,
+        3,
+        strength=0.7,
+        lam=0.3,
+        groups=GROUPS if grouped else None,
+        crops=crops,
+    )
+    for photo in range(9):
+        rest = groups != groups[photo]
+        params = RIDGE.fit(
+            features[rest],
+            LABELS[rest],
+            3,
+            strength=0.7,
+            lam=0.3 * rest.sum() / 9,
+            crops=crops[rest],
+        )
+        np.testing.assert_allclose(closed[photo], RIDGE.score(params, features[[photo]])[0])
+
+
+def test_the_penalty_is_chosen_by_photos_alone() -> None:
+    features, crops = world(2)
+    chosen = RIDGE.options(features, LABELS, 3, groups=GROUPS, crops=crops)["lam"]
+    squares = {}
+    for lam in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
+        scores = RIDGE.leave_one_out(
+            features.astype(np.float64),
+            LABELS,
+            3,
+            strength=0.0,
+            lam=lam,
+            groups=GROUPS,
+            crops=crops,
+        )
+        errors = ((scores - np.eye(3)[LABELS]) ** 2).sum(axis=1)
+        squares[lam] = sum(errors[label == LABELS].mean() for label in range(3))
+    assert chosen == min(squares, key=squares.__getitem__)
+    labels, groups = np.repeat(LABELS, 4), np.repeat(GROUPS, 4)
+    rows = [examples(*world(seed)) for seed in range(20)]
+    asked_all = [choose_lam(row, labels, 3, groups) for row in rows]
+    assert [choose_lam(row, labels, 3, groups, 4) for row in rows] != asked_all
+
+
+def test_photo_counts_are_of_photos() -> None:
+    features, crops = world(3)
+    known = normalise(features)
+    given = RIDGE.fit(features, LABELS, 3, strength=1.0, lam=0.2, crops=crops)["offsets"]
+    plain = RIDGE.fit(features, LABELS, 3, strength=1.0, lam=0.2)["offsets"]
+    np.testing.assert_array_equal(given, plain)
+    seen = []
+
+    def classes(rows: np.ndarray, targets: np.ndarray, lam: float) -> dict[str, np.ndarray]:
+        seen.append(len(rows))
+        return RIDGE.classes(rows, targets, lam)
+
+    spied = replace(RIDGE, classes=classes)
+    count_correction_strength(spied, known, LABELS, 3, lam=0.1, crops=crops)
+    assert seen and all(count % 4 == 0 for count in seen)  # the cuts are fitted with crops too
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "ridge"])
+def test_other_heads_learn_from_photos_alone(name: str) -> None:
+    features, crops = world()
+    given, plain = (HEADS[name].fit(features, LABELS, 3, crops=c) for c in (crops, None))
+    assert all(np.array_equal(given[key], plain[key]) for key in plain)
+    given, plain = (HEADS[name].leave_one_out(features, LABELS, 3, crops=c) for c in (crops, None))
+    np.testing.assert_array_equal(given, plain)
+
+
+def test_many_photos_need_no_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, crops = world()
+    monkeypatch.setattr(heads, "MOST_WITH_CROPS", 8)
+    given, plain = (RIDGE.fit(features, LABELS, 3, crops=c) for c in (crops, None))
+    np.testing.assert_array_equal(given["weights"], plain["weights"])
+
+
+def test_the_choice_of_a_head_sees_the_crops() -> None:
+    chosen = set()
+    for seed in range(20):
+        features, crops = world(seed, 6)
+        chosen.add(
+            choose_head(features, LABELS, 3, crops=crops) != choose_head(features, LABELS, 3)
+        )
+    assert chosen == {True, False}
+
+
+def test_a_profile_keeps_the_crops_where_there_are_any() -> None:
+    features, crops = world()
+    plain = profile.Profile(
+        name="mine",
+        labels=("a", "b", "c"),
+        model_name="m",
+        model_folder="",
+        model_fingerprint="f",
+        head="ridge",
+        head_params=RIDGE.fit(features, LABELS, 3),
+        temperature=1.0,
+        unknown_threshold=0.5,
+        folder="/photos",
+        photo_paths=tuple(f"{n}.jpg" for n in range(9)),
+        photo_hashes=tuple(map(str, range(9))),
+        photo_labels=LABELS,
+        embeddings=features,
+        looks=np.zeros((9, profile.LOOK), np.int8),
+    )
+    assert "crops" not in profile.to_tensors(plain)[0]
+    assert profile.from_tensors(*profile.to_tensors(plain)).crops is None
+    kept = replace(plain, crops=crops)
+    tensors, header = profile.to_tensors(kept)
+    np.testing.assert_array_equal(profile.from_tensors(tensors, header).crops, crops)
+    for odd in (crops[:8], crops[:, :, 1:], crops[0], np.full_like(crops, np.nan)):
+        with pytest.raises(ValueError, match=r"crops|numbers"):
+            profile.from_tensors({**tensors, "crops": odd}, header)
