@@ -4,10 +4,12 @@
 
 with l = n_c / (n_c + 1), S_c and S the scatter matrices of the class and of all N photos
 (Bateni et al., "Improved few-shot visual classification", 2020). One photo has no scatter: its
-S_c is zero. Q_c is the identity plus a matrix of rank below N, so no D x D matrix is needed: in
-one eigenbasis of S, the task's part of every Q_c is diagonal and the class's part is n_c rows by
-Woodbury's identity. Small, and what profiles keep. An eigenbasis has no gradient where eigenvalues
-are equal, but the distance has one: mahalanobis_gradient.py writes it out.
+S_c is zero. Q_c is the identity plus a matrix of rank below N, so few photos need no D x D matrix:
+in one eigenbasis of S, the task's part of every Q_c is diagonal and the class's part is n_c rows by
+Woodbury's identity. Small, and what profiles keep. Of many photos, as many of each class, the
+task's part is the same for all classes: one Cholesky factor whitens it, sooner than an eigenbasis
+is found. An eigenbasis has no gradient where eigenvalues are equal, but the distance has one:
+mahalanobis_gradient.py writes it out.
 """
 
 from typing import Any
@@ -25,6 +27,9 @@ from litecli.labelled import (
 )
 
 Array = Any  # a numpy array or a torch tensor
+
+MANY = 0.6  # photos for each feature: where one Cholesky factor is found sooner than an eigenbasis
+BLOCK = 48  # rows of a triangular matrix that is inverted as any other
 
 
 def mahalanobis_classes(features: Array, targets: Array) -> dict[str, Array]:
@@ -65,10 +70,8 @@ def mahalanobis_offsets(features: Array, targets: Array, params: dict[str, Array
     residuals = places - targets @ class_means(places, targets)
     num_photos, num_classes = targets.shape
     within = xp.sum(residuals * residuals, axis=0) / max(num_photos - num_classes, 1)
-    counts = class_counts(targets)[:, None]
-    task = 1 / ((counts + 1) * max(num_photos - 1, 1))
-    values = xp.sum(places * places, axis=0)
-    return xp.sum(within / (1 + task * values), axis=1) / counts[:, 0]
+    inverse = params["weights"][:, : len(within)]  # B^-1 of each class, diagonal in the basis
+    return xp.sum(within * inverse, axis=1) / class_counts(targets)
 
 
 def shares(count: float, num_photos: int) -> tuple[float, float]:
@@ -105,17 +108,18 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
     xp = array_namespace(features)
     centre = xp.mean(features, axis=0)
     rows = features - centre
-    values, places, vectors = eigenbasis(rows)
-    basis = directions(rows, values, vectors)
-    if len(basis) < basis.shape[1]:
-        # Directions of small eigenvalues are not quite at right angles, as their squares are
-        # rounded to the largest: a step of Newton and Schulz turns them.
-        basis = 1.5 * basis - 0.5 * (basis @ basis.T) @ basis
-        places = rows @ basis.T
+    photos_of = photos_of_classes(targets)
+    counts = {len(photos) for photos in photos_of}
+    if len(counts) == 1 and len(rows) > MANY * rows.shape[1]:
+        task, _ = shares(counts.pop(), len(rows))
+        basis = _whitening(rows, task)
+        places, values = rows @ basis.T, xp.zeros_like(rows[0])
+    else:
+        basis, places, values = _eigenbasis(rows)
     means = class_means(places, targets)
     scaled = xp.zeros_like(places)
     diagonals, linear = [], []
-    for label, photos in enumerate(photos_of_classes(targets)):
+    for label, photos in enumerate(photos_of):
         mean = means[label]
         task, own = shares(len(photos), len(features))
         diagonal, low = class_metric(values, places[photos] - mean, task, own)
@@ -131,6 +135,39 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
         "linear": linear,
         "constants": xp.sum(linear * means, axis=1),
     }
+
+
+def _eigenbasis(rows: Array) -> tuple[Array, Array, Array]:
+    """Unit directions [K, D] in which rows' rows is diagonal, rows [N, K] in them, its values."""
+    values, places, vectors = eigenbasis(rows)
+    basis = directions(rows, values, vectors)
+    if len(basis) < basis.shape[1]:
+        # Directions of small eigenvalues are not quite at right angles, as their squares are
+        # rounded to the largest: a step of Newton and Schulz turns them.
+        basis = 1.5 * basis - 0.5 * (basis @ basis.T) @ basis
+        places = rows @ basis.T
+    return basis, places, values
+
+
+def _whitening(rows: Array, task: float) -> Array:
+    """The basis [D, D] in which 1 + task rows' rows is the identity."""
+    xp = array_namespace(rows)
+    metric = task * (rows.T @ rows) + _eye(rows, rows.shape[1])
+    return _inverse_of_lower(xp.linalg.cholesky(metric))
+
+
+def _inverse_of_lower(factor: Array) -> Array:
+    """The inverse of a lower triangular matrix [D, D], by blocks: numpy has none of its own."""
+    xp = array_namespace(factor)
+    half = len(factor) // 2
+    if len(factor) <= BLOCK:
+        return xp.linalg.inv(factor)
+    inverse = xp.zeros_like(factor)
+    inverse[:half, :half] = _inverse_of_lower(factor[:half, :half])
+    inverse[half:, half:] = _inverse_of_lower(factor[half:, half:])
+    below = factor[half:, :half] @ inverse[:half, :half]
+    inverse[half:, :half] = -(inverse[half:, half:] @ below)
+    return inverse
 
 
 def _eye(like: Array, size: int) -> Array:

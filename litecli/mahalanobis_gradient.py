@@ -42,7 +42,9 @@ class _Scores(torch.autograd.Function):
         basis, targets = params["basis"], params["targets"]
         num_inside = len(basis)
         places, inside = ((x - params["centre"]) @ basis.T for x in (features, queries))
-        outside = queries - params["centre"] - inside @ basis  # all metrics are the identity there
+        outside = torch.zeros_like(queries)
+        if num_inside < len(basis.T):  # all metrics are the identity there
+            outside = queries - params["centre"] - inside @ basis
         pulls = -2 * gradient
         to_queries = torch.zeros_like(inside)
         # The photos take `along` [N, K] in the basis and `across` [N, M] times `outside`.
