@@ -13,6 +13,7 @@ from litecli import images
 from litecli.encoder import Encoder, PhotoEncoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folding import FirstLook
+from litecli.labelled import normalise
 from litecli.model_library import Model
 
 
@@ -25,7 +26,9 @@ class Photo:
     notes: tuple[str, ...]  # "dark", "very small", ...
     thumbnail: bytes | None  # JPEG
     embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
-    crops: np.ndarray | None = None  # float32 [looks, D], where there are several: their features
+    # Where there are several looks, their features at length 1, in half the bytes: float16
+    # [looks, D]. They are only learned from, and only their directions.
+    crops: np.ndarray | None = None
     first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
     square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
     inputs: np.ndarray | None = None  # float32 [looks, 3, S, S], until encoded with others
@@ -137,7 +140,8 @@ class Network:
     def _seen(self, photo: Photo, features: np.ndarray) -> Photo:
         """The photo with the features [looks, D] of its looks."""
         if features.shape[1] == self.model.config.num_features:
-            crops = features if len(features) > 1 else None
+            several = len(features) > 1
+            crops = normalise(features).astype(np.float16) if several else None
             return replace(photo, embedding=features.mean(axis=0), crops=crops)
         raise LiteError(
             f"The model in {self.model.folder} is damaged.",

@@ -49,7 +49,7 @@ class Profile:
     looks: np.ndarray  # int8 [N, 256], the photo as 16 x 16 greys; see same_shot.look
     check: dict[str, Any] = field(default_factory=dict)  # JSON-ready; see selfcheck.Check.to_dict
     thumbnails: dict[str, bytes] = field(default_factory=dict)  # photo hash -> JPEG; may be empty
-    # Where the model looks several times: the features of each look, float32 [N, V, D].
+    # Where the model looks several times: each look's features at length 1, float16 [N, V, D].
     crops: np.ndarray | None = None
     # With FiLM: the model's tensors that have other values for these photos, by name.
     film: dict[str, np.ndarray] = field(default_factory=dict)
