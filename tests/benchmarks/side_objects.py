@@ -53,10 +53,14 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Collection:
-    """Features [N, D] and objects [N] of a collection's photos, and pictures made of some."""
+    """Features [N, D], those of each look [N, V, D], and objects [N] of a collection's photos.
+
+    And pictures made of some of them.
+    """
 
     name: str
     features: np.ndarray
+    crops: np.ndarray
     objects: np.ndarray
     wide: Pictures  # its own wide photos
     made: Pictures | None
@@ -98,29 +102,29 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
     def see(inputs: list[np.ndarray]) -> np.ndarray:
         return np.stack([encoder.features(looks) for looks in inputs])
 
-    features, wide, made = np.zeros((len(objects), model.config.num_features)), [], []
+    crops = np.zeros((len(objects), len(preprocess.crops), model.config.num_features), np.float32)
+    wide, made = [], []
     for number, path in enumerate(dataset.paths):
         try:
             photo = images.open_photo(path, 2 * preprocess.resize_side)
         except PhotoError:
             objects[number] = -1
             continue
+        centre = images.to_looks(photo.image, preprocess)
+        crops[number] = encoder.each_look(images.to_input(centre, preprocess))
         if max(photo.size) >= sides.WIDE * min(photo.size):
             wide.append((see(looks(photo, preprocess)), number, 0))
-            features[number] = wide[-1][0][CENTRE]
-        else:
-            centre = images.to_looks(photo.image, preprocess)
-            features[number] = see([images.to_input(centre, preprocess)])[0]
         if grounds and number in chosen:
             for place, picture in pictures(photo.image, grounds, rng):
                 loaded = images.LoadedPhoto(picture, picture.size, ())
                 made.append((see(looks(loaded, preprocess)), number, place))
-    empty = np.zeros((0, 7, features.shape[1]))
+    empty = np.zeros((0, 7, crops.shape[2]))
     parts = [
         Pictures(np.array([r[0] for r in rows]) if rows else empty, *columns(rows))
         for rows in (wide, made)
     ]
-    return Collection(folder.name, features, objects, parts[0], parts[1] if made else None)
+    means = crops.mean(axis=1)
+    return Collection(folder.name, means, crops, objects, parts[0], parts[1] if made else None)
 
 
 def columns(rows: list[tuple[np.ndarray, int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -218,12 +222,15 @@ def measure(
         support = [rng.choice(np.flatnonzero(objects == c), shots, replace=False) for c in classes]
         support = np.concatenate(support)
         labels = np.repeat(np.arange(len(classes)), shots)
-        known = collection.features[support].astype(np.float32)
+        known, crops = collection.features[support], None
+        if collection.crops.shape[1] > 1:
+            crops = collection.crops[support]
+        task = known, labels, len(classes)
         name = model.config.head
-        head = HEADS[choose_head(known, labels, len(classes)) if name == "auto" else name]
-        options = head.options(known, labels, len(classes))
-        params = head.fit(known, labels, len(classes), **options)
-        held_out = head.leave_one_out(known, labels, len(classes), **options)
+        head = HEADS[choose_head(*task, crops=crops) if name == "auto" else name]
+        options = head.options(*task, crops=crops)
+        params = head.fit(*task, crops=crops, **options)
+        held_out = head.leave_one_out(*task, crops=crops, **options)
         temperature = confidence.fit_temperature(held_out, labels)
         strangeness = confidence.fit_novelty(known, labels)
         threshold = confidence.unknown_threshold(known, labels)
