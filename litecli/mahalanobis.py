@@ -90,12 +90,15 @@ def photos_of_classes(targets: Array) -> list[Array]:
 
 
 def class_metric(values: Array, residuals: Array, task: float, own: float) -> tuple[Array, Array]:
-    """Q^-1 in the eigenbasis as diagonal [K] and rows [n, K]: diag(diagonal) - rows' rows."""
+    """Q^-1 in the eigenbasis as diagonal [K] and rows [..., n, K]: diag(diagonal) - rows' rows.
+
+    `residuals` [..., n, K] are the photos of one class, or of several with as many each.
+    """
     xp = array_namespace(values)
     diagonal = 1 / (1 + task * values)
     residuals = residuals * own**0.5
     scaled = residuals * diagonal
-    inner = scaled @ residuals.T + _eye(values, residuals.shape[0])
+    inner = scaled @ xp.matrix_transpose(residuals) + _eye(values, residuals.shape[-2])
     return diagonal, xp.linalg.inv(xp.linalg.cholesky(inner)) @ scaled
 
 
@@ -111,27 +114,28 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
     photos_of = photos_of_classes(targets)
     counts = {len(photos) for photos in photos_of}
     if len(counts) == 1 and len(rows) > MANY * rows.shape[1]:
-        task, _ = shares(counts.pop(), len(rows))
+        task, _ = shares(len(photos_of[0]), len(rows))
         basis = _whitening(rows, task)
         places, values = rows @ basis.T, xp.zeros_like(rows[0])
     else:
         basis, places, values = _eigenbasis(rows)
     means = class_means(places, targets)
-    scaled = xp.zeros_like(places)
-    diagonals, linear = [], []
-    for label, photos in enumerate(photos_of):
-        mean = means[label]
-        task, own = shares(len(photos), len(features))
-        diagonal, low = class_metric(values, places[photos] - mean, task, own)
+    scaled, weights, linear = (xp.zeros_like(x) for x in (places, means, means))
+    for count in counts:  # the classes of one photo count together
+        labels = [label for label, photos in enumerate(photos_of) if len(photos) == count]
+        photos = xp.stack([photos_of[label] for label in labels])  # [c, n]
+        mean = means[labels]
+        task, own = shares(count, len(features))
+        diagonal, low = class_metric(values, places[photos] - mean[:, None], task, own)
+        along = low @ mean[:, :, None]  # [c, n, 1]
         scaled[photos] = low
-        diagonals.append(diagonal)
-        linear.append(mean * diagonal - (low @ mean) @ low)
-    linear = xp.stack(linear)
+        weights[labels] = diagonal
+        linear[labels] = mean * diagonal - xp.sum(along * low, axis=1)
     return {
         "centre": centre,
         "basis": basis,
         "rows": scaled,
-        "weights": xp.concat([xp.stack(diagonals), -targets.T], axis=1),
+        "weights": xp.concat([weights, -targets.T], axis=1),
         "linear": linear,
         "constants": xp.sum(linear * means, axis=1),
     }
