@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from litecli.heads import HEADS
-from litecli.labelled import to_numpy
+from litecli.labelled import distinct, to_numpy
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -38,7 +38,7 @@ def choose_head(
         if not seen.any():
             return "ridge"
         right = scores[seen].argmax(1) == labels[seen]
-        classes = np.unique(labels[seen])
+        classes = distinct(labels[seen])
         accuracy = np.mean([right[labels[seen] == label].mean() for label in classes])
         results[name] = (float(accuracy), best_temperature(scores[seen], labels[seen])[1])
     return max(results, key=lambda name: (*results[name], name == "ridge"))

@@ -2,19 +2,23 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litecli import images
-from litecli.encoder import Encoder, PhotoEncoder
 from litecli.errors import ExitCode, LiteError, PhotoError
-from litecli.folding import FirstLook
 from litecli.labelled import normalise
 from litecli.model_library import Model
+
+if TYPE_CHECKING:
+    from litecli.encoder import PhotoEncoder
+    from litecli.folding import FirstLook
 
 
 @dataclass(frozen=True)
@@ -37,32 +41,50 @@ class Photo:
 class Network:
     """A model's passes over photos, timed; its graphs are not loaded when nothing is new."""
 
-    def __init__(self, model: Model, make_encoder: Callable[[], PhotoEncoder] | None) -> None:
+    def __init__(self, model: Model, make_encoder: "Callable[[], PhotoEncoder] | None") -> None:
         self.model = model
-        self._make_encoder = make_encoder or partial(Encoder, model.folder)
+        self._make_encoder = make_encoder
         self.passes = 2 if model.config.film else 1
         self.seconds = 0.0  # of all threads together
         self._encoder: PhotoEncoder | None = None
         self._first_look: FirstLook | None = None
         self._lock = Lock()
+        self._loader = ThreadPoolExecutor(1)
+        self._loading: Future[None] | None = None
+
+    def begin(self) -> None:
+        """Load the graph, if nobody has: in a thread of its own, while photos are read."""
+        with self._lock:
+            self._loading = self._loading or self._loader.submit(self._load)
+
+    def _load(self) -> None:
+        # onnxruntime is imported only here: a folder that has nothing new needs none of it.
+        from litecli.encoder import Encoder
+        from litecli.folding import FirstLook
+
+        if self.model.config.film:
+            self._first_look = FirstLook(self.model)
+        else:
+            self._encoder = (self._make_encoder or partial(Encoder, self.model.folder))()
+
+    def _wait_for_graph(self) -> None:
+        self.begin()
+        assert self._loading is not None
+        self._loading.result()
 
     def see(self, photo: Photo, looks: np.ndarray, inputs: np.ndarray) -> Photo:
         """Runs in a thread: a photo with its features, or with what `encoded` or `keep` needs.
 
         Its looks come as uint8 [looks, S, S, 3] and as inputs, float32 [looks, 3, S, S].
         """
-        with self._lock:
-            if self.model.config.film:
-                look = self._first_look = self._first_look or FirstLook(self.model)
-            else:
-                encoder = self._encoder = self._encoder or self._make_encoder()
-                if encoder.together > 1:
-                    return replace(photo, inputs=inputs)
+        self._wait_for_graph()
+        if self._encoder and self._encoder.together > 1:
+            return replace(photo, inputs=inputs)
         began = time.perf_counter()
-        if self.model.config.film:
-            photo = replace(photo, first_look=look.see(inputs[0]), square=looks[0])
-        else:
-            photo = self._seen(photo, encoder.each_look(inputs))
+        if self._encoder:
+            photo = self._seen(photo, self._encoder.each_look(inputs))
+        elif self._first_look:
+            photo = replace(photo, first_look=self._first_look.see(inputs[0]), square=looks[0])
         with self._lock:
             self.seconds += time.perf_counter() - began
         return photo
@@ -111,7 +133,9 @@ class Network:
 
         Those that were not seen, because their features were known, are read again.
         """
-        look = self._first_look = self._first_look or FirstLook(self.model)
+        self._wait_for_graph()
+        look = self._first_look
+        assert look is not None
         late = [photo_hash for photo_hash in photos if photo_hash not in look]
         again = images.in_order(read, [paths[photo_hash] for photo_hash in late])
         for photo_hash, photo in zip(late, again, strict=True):
@@ -134,6 +158,7 @@ class Network:
 
     def close(self) -> None:
         """Delete what was kept on disk for `fold`."""
+        self._loader.shutdown()
         if self._first_look is not None:
             self._first_look.close()
 

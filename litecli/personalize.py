@@ -11,17 +11,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litecli import same_shot, selfcheck
-from litecli.encoder import PhotoEncoder
 from litecli.folders import Skipped, scan_objects
 from litecli.model_heads import head_of
 from litecli.model_library import Model
 from litecli.profile import Profile
 from litecli.strangers import strangers_of
 from litecli.support import Support, read_support
+
+if TYPE_CHECKING:
+    from litecli.encoder import PhotoEncoder
 
 TWINS_SHOWN = 3  # pairs of photos that look like one, in two objects
 LEFT_OUT_KEPT = 100  # files that were not used, of which a profile remembers the reason
@@ -64,7 +67,7 @@ def adapt(
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    make_encoder: Callable[[], PhotoEncoder] | None = None,
+    make_encoder: "Callable[[], PhotoEncoder] | None" = None,
 ) -> Adaptation:
     """Learn the objects of a folder: one sub-folder of photos per object. Saves nothing.
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import device
 
-from litecli.labelled import HeldOut, array_namespace, class_counts, class_means, to_numpy
+from litecli.labelled import (
+    HeldOut,
+    array_namespace,
+    class_counts,
+    class_means,
+    distinct,
+    to_numpy,
+)
 
 if TYPE_CHECKING:
     from litecli.heads import Head
@@ -144,7 +151,7 @@ def _cuts(
 
 def _accuracy(right: np.ndarray, labels: np.ndarray, rare: np.ndarray) -> np.ndarray:
     """Accuracy [S] of right [S, M]: the mean of cut objects weighted with that of uncut ones."""
-    classes = np.unique(labels)
+    classes = distinct(labels)
     per_class = np.stack([right[:, labels == label].mean(1) for label in classes])  # [C, S]
     is_cut = np.array([rare[labels == label].any() for label in classes])
     if is_cut.all() or not is_cut.any():

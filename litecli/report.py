@@ -13,6 +13,7 @@ from litecli import confidence, selfcheck
 from litecli.advice import Advice, ObjectFacts, advice
 from litecli.errors import ExitCode, LiteError
 from litecli.findings import Concern, OwnPhotos, Picture, concerns
+from litecli.labelled import distinct
 from litecli.profile import Profile
 
 TOO_FEW = (0, selfcheck.FORECAST_PHOTOS)  # the forecast where nothing could be checked
@@ -112,7 +113,7 @@ def _objects(photos: OwnPhotos, found: tuple[Concern, ...]) -> tuple[ObjectFacts
         ObjectFacts(
             label=label,
             photos=int(np.sum(photos.labels == index)),
-            views=len(np.unique(photos.groups[photos.labels == index])),
+            views=len(distinct(photos.groups[photos.labels == index])),
             correct=int(checks.get(label, {}).get("correct", 0)),
             checked=int(checks.get(label, {}).get("total", 0)),
             findings=dict(kinds[label]),

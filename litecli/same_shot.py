@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from litecli.labelled import distinct
+
 LOOK_SIDE = 16  # a look is the photo as LOOK_SIDE x LOOK_SIDE greys
 # Correlation of two looks above which they are one view of an object: a burst.
 SAME_SHOT = 0.97
@@ -27,7 +29,7 @@ def views(looks: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     unit = _unit(looks)
     groups = np.arange(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
+    for label in distinct(labels):
         members = np.flatnonzero(labels == label)
         linked = unit[members] @ unit[members].T > SAME_SHOT
         for row in linked:
@@ -41,7 +43,7 @@ def twins(looks: np.ndarray, labels: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of photos of different objects that are probably one photo; looks int8 [N, 256]."""
     unit = _unit(looks)
     pairs = []
-    for label in np.unique(labels):
+    for label in distinct(labels):
         members, others = np.flatnonzero(labels == label), np.flatnonzero(labels > label)
         rows, columns = np.nonzero(unit[members] @ unit[others].T > SAME_PHOTO)
         pairs += zip(members[rows].tolist(), others[columns].tolist(), strict=True)

@@ -14,6 +14,7 @@ import numpy as np
 from litecli import confidence, same_shot
 from litecli.head_choice import choose_head
 from litecli.heads import HEADS, Head, Options
+from litecli.labelled import distinct
 
 FEW_VIEWS = 6  # objects with no more views than this are held out in step
 FORECAST_PHOTOS = 10  # the forecast says: so many of FORECAST_PHOTOS new photos right
@@ -64,11 +65,11 @@ def turns(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
     out would stand against others with both, and lose more often than with a new photo.
     """
     together = groups.copy()
-    for label in np.unique(labels):
+    for label in distinct(labels):
         members = np.flatnonzero(labels == label)
-        own_views, turn = np.unique(groups[members], return_inverse=True)
+        own_views = distinct(groups[members])
         if 2 <= len(own_views) <= FEW_VIEWS:
-            together[members] = len(labels) + turn
+            together[members] = len(labels) + np.searchsorted(own_views, groups[members])
     return together
 
 
@@ -133,11 +134,11 @@ def forecast(labels: np.ndarray, groups: np.ndarray, named: np.ndarray) -> tuple
     if accuracy is None:
         return 0, FORECAST_PHOTOS
     checked = named >= 0
-    evidence = len(np.unique(groups[checked])) - len(np.unique(labels[checked])) / 2
+    evidence = len(distinct(groups[checked])) - len(distinct(labels[checked])) / 2
     spread = FORECAST_Z**2 / evidence
     centre = (accuracy + spread / 2) / (1 + spread)
     half = math.sqrt(accuracy * (1 - accuracy) * spread + spread**2 / 4) / (1 + spread)
-    share_checked = len(np.unique(labels[checked])) / len(np.unique(labels))
+    share_checked = len(distinct(labels[checked])) / len(distinct(labels))
     low = (centre - half) * (1 + share_checked) / 2
     return round(FORECAST_PHOTOS * max(low, 0.0)), round(FORECAST_PHOTOS * min(centre + half, 1.0))
 
@@ -153,15 +154,15 @@ def expected_accuracy(labels: np.ndarray, groups: np.ndarray, named: np.ndarray)
     textures; tests/benchmarks/forecast.py measures what it gives.)
     """
     errors, num_views = [], []
-    for label in np.unique(labels[named >= 0]):
+    for label in distinct(labels[named >= 0]):
         checked = (labels == label) & (named >= 0)
-        num_views.append(len(np.unique(groups[checked])))
+        num_views.append(len(distinct(groups[checked])))
         errors.append(np.mean(named[checked] != label))
     if not errors:
         return None
     mean, views_each = float(np.mean(errors)), np.maximum(num_views, 2)
     expected = errors * (1 - 2.5 * (1 - mean) ** 2 / views_each**2)
-    objects = len(np.unique(labels))
+    objects = len(distinct(labels))
     total = np.sum(expected) + (objects - len(errors)) * min(2 * float(np.mean(expected)), 1.0)
     return 1 - float(total) / objects
 
@@ -177,7 +178,7 @@ def notes(
     burst = Counter(check.groups[mine].tolist()).most_common(1)[0][1]
     if burst >= 3 or burst == len(mine) > 1:
         lines.append(f"{burst} photos are nearly the same shot (about 1 view); move around it")
-    for other in np.unique(check.named[mine]):
+    for other in sorted(set(check.named[mine].tolist())):
         wrong = mine[check.named[mine] == other]
         if other in (-1, index):
             continue

@@ -5,24 +5,31 @@ With FiLM a photo's features depend on all the others: when one comes or goes, a
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from litecli import images, same_shot
 from litecli.decoding import read_file
-from litecli.encoder import PhotoEncoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
 from litecli.model_library import Model
 from litecli.passes import Network, Photo
 from litecli.profile import Profile
 
+if TYPE_CHECKING:
+    from litecli.encoder import PhotoEncoder
+
 Place = tuple[str, str, str]  # of a photo: label, relative path, hash
+
+MANY = 20  # photos; from so many on a thread reads two before it encodes them: the network's
+# weights and the pictures take fewer turns in the processor's cache
 
 _ALL_ANEW = "photos came or went, so all were read anew: with this model each depends on the others"
 
@@ -48,7 +55,7 @@ def read_support(
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    make_encoder: Callable[[], PhotoEncoder] | None = None,
+    make_encoder: "Callable[[], PhotoEncoder] | None" = None,
 ) -> Support:
     """Read and embed the photos of a scan; `previous` lends what it knows of the same photos.
 
@@ -59,7 +66,7 @@ def read_support(
     known = _known_photos(previous, model, thumbnails)
     film: dict[str, np.ndarray] = {}
     with closing(Network(model, make_encoder)) as network:
-        read = partial(_read_photo, network=network, thumbnails=thumbnails)
+        read = partial(_read_photos, network=network, thumbnails=thumbnails)
         photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
         kept, doubles, notes = _without_doubles(places)
         skipped += doubles
@@ -72,7 +79,7 @@ def read_support(
                 film, embedded = previous.film, 0
             else:
                 paths = {photo_hash: scan.folder / path for _, path, photo_hash in kept}
-                film, photos = network.fold(photos, paths, read, progress)
+                film, photos = network.fold(photos, paths, lambda path: read([path])[0], progress)
                 embedded = len(photos)
                 notes += (_ALL_ANEW,) if known else ()
     encode = network.seconds / images.workers()
@@ -91,7 +98,7 @@ def read_support(
 
 def _see_all(
     scan: Scan,
-    read: Callable[[Path], Photo | PhotoError],
+    read: Callable[[Sequence[Path]], list[Photo | PhotoError]],
     network: Network,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[dict[str, Photo], list[Place], list[Skipped]]:
@@ -100,7 +107,10 @@ def _see_all(
     photos: dict[str, Photo] = {}
     places: list[Place] = []
     skipped = list(scan.skipped)
-    ahead = network.encoded(images.in_order(read, [path for _, path in items]))
+    paths = [path for _, path in items]
+    together = 2 if len(paths) >= MANY else 1
+    groups = [paths[n : n + together] for n in range(0, len(paths), together)]
+    ahead = network.encoded(chain.from_iterable(images.in_order(read, groups)))
     for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
         relative = path.relative_to(scan.folder).as_posix()
         if isinstance(photo, PhotoError):
@@ -140,26 +150,38 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
     return photos
 
 
-def _read_photo(
-    path: Path, network: Network, thumbnails: bool, known: Mapping[str, Photo] | None = None
-) -> Photo | PhotoError:
-    """Runs in a thread: the known photo of these bytes, or a new one and its features, or why not.
+def _read_photos(
+    paths: Sequence[Path],
+    network: Network,
+    thumbnails: bool,
+    known: Mapping[str, Photo] | None = None,
+) -> list[Photo | PhotoError]:
+    """Runs in a thread: of each file the photo and its features, or why there are none.
 
     A thread reads and encodes: so there is no time at which one waits for the other.
     """
+    seen = [_read_photo(path, network, thumbnails, known or {}) for path in paths]
+    return [network.see(*one) if isinstance(one, tuple) else one for one in seen]
+
+
+def _read_photo(
+    path: Path, network: Network, thumbnails: bool, known: Mapping[str, Photo]
+) -> Photo | PhotoError | tuple[Photo, np.ndarray, np.ndarray]:
+    """The known photo of these bytes, or a new one and what the network sees of it."""
     preprocess = network.model.config.preprocess
     try:
         data = read_file(path)
         photo_hash = images.photo_hash(data)
-        if known and photo_hash in known:
+        if photo_hash in known:
             return known[photo_hash]
+        network.begin()
         looks, loaded = images.load_looks(data, preprocess)
     except PhotoError as error:
         return error
     inputs = images.to_input(looks, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
     photo = Photo(photo_hash, same_shot.look(inputs[0]), loaded.notes, thumbnail)
-    return network.see(photo, looks, inputs)
+    return photo, looks, inputs
 
 
 def _without_doubles(

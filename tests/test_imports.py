@@ -14,12 +14,12 @@ PACKAGE = Path(litecli.__file__).parent
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
     "errors config events",
-    "labelled same_shot walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
+    "labelled walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
     "memory colours",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "weights hub graph run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out mahalanobis_gradient ranks film",
-    "backbone images heads model_library profile_library",
+    "backbone images heads same_shot model_library profile_library",
     "torch_encoder library head_choice pixels model_tensors augment",
     "folding model_heads advice sides confidence composites",
     "selfcheck training_data teacher passes strangers",
