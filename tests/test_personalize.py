@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litecli import library, personalize, predictions, same_shot, selfcheck, storage
+from litecli import library, personalize, predictions, same_shot, selfcheck, storage, support
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model
@@ -141,6 +141,30 @@ def test_a_second_adapt_embeds_only_what_is_new_and_equals_a_first_one(
     assert second.objects == scratch.objects
     gone = set(first.photo_hashes) - set(second.profile.photo_hashes)
     assert len(gone) == 1 and gone.isdisjoint(second.profile.thumbnails)
+
+
+def test_reading_photos_in_pairs_or_singly_changes_nothing(
+    tiny_model: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_objects({"keys": 4, "mug": 5})
+    (folder / "keys" / "IMG_1.jpg").write_text("no photo")
+    learned = []
+    for many in (1, 100):
+        monkeypatch.setattr(support, "MANY", many)
+        learned.append(adapt(folder, tiny_model))
+    assert file_bytes(learned[0].profile) == file_bytes(learned[1].profile)
+    assert [one.skipped for one in learned] == [learned[0].skipped] * 2
+    assert learned[0].embedded == 8
+
+
+def test_a_graph_that_cannot_be_loaded_ends_adapt_with_its_error(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    def damaged() -> Encoder:
+        raise LiteError("damaged", code=ExitCode.MISSING)
+
+    with pytest.raises(LiteError, match="damaged"):
+        adapt(write_objects({"keys": 2, "mug": 2}), tiny_model, make_encoder=damaged)
 
 
 def test_features_of_another_model_are_not_reused(
