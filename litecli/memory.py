@@ -72,8 +72,8 @@ def give_back() -> None:
 def kept() -> Iterator[None]:
     """Within, memory that is freed stays for what is asked for next (glibc; else nothing happens).
 
-    A training step frees gigabytes that the next asks for again. Handed back in between, every
-    page has to be found and zeroed anew by the system.
+    A training step frees gigabytes that the next asks for again, a photo megabytes. Handed back in
+    between, every page has to be found and zeroed anew by the system.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

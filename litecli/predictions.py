@@ -7,13 +7,14 @@ what else is asked, nor in which order.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from litecli import confidence, images, sides
+from litecli import confidence, images, memory, sides
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.images import LoadedPhoto
@@ -75,8 +76,9 @@ def _answers(
 ) -> Iterator[Prediction]:
     rest = iter(sources)
     groups = iter(lambda: list(islice(rest, together)), [])
-    for answers in images.in_order(answerer.answer_all, groups):
-        yield from answers
+    with memory.kept() if together > 1 else nullcontext():
+        for answers in images.in_order(answerer.answer_all, groups):
+            yield from answers
 
 
 class _Answerer:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from litecli import images, same_shot
+from litecli import images, memory, same_shot
 from litecli.decoding import read_file
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
@@ -65,7 +65,7 @@ def read_support(
     start = time.perf_counter()
     known = _known_photos(previous, model, thumbnails)
     film: dict[str, np.ndarray] = {}
-    with closing(Network(model, make_encoder)) as network:
+    with memory.kept(), closing(Network(model, make_encoder)) as network:
         read = partial(_read_photos, network=network, thumbnails=thumbnails)
         photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
         kept, doubles, notes = _without_doubles(places)
