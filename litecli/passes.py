@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -59,13 +58,16 @@ class Network:
 
     def _load(self) -> None:
         # onnxruntime is imported only here: a folder that has nothing new needs none of it.
-        from litecli.encoder import Encoder
-        from litecli.folding import FirstLook
-
         if self.model.config.film:
+            from litecli.folding import FirstLook
+
             self._first_look = FirstLook(self.model)
+        elif self._make_encoder:
+            self._encoder = self._make_encoder()
         else:
-            self._encoder = (self._make_encoder or partial(Encoder, self.model.folder))()
+            from litecli.encoder import Encoder
+
+            self._encoder = Encoder(self.model.folder)
 
     def _wait_for_graph(self) -> None:
         self.begin()

@@ -206,7 +206,7 @@ def test_nothing_is_made_anew_while_the_photos_are_the_same(
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("a graph was loaded")
 
-    monkeypatch.setattr(passes.Network, "_load", refused)
+    monkeypatch.setattr(passes.Network, "begin", refused)
     again = adapt(folder, model, previous=first.profile)
     assert (again.embedded, again.reused) == (0, 7)
     known = again.profile.check.pop("left_out"), first.profile.check.pop("left_out")
