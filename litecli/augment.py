@@ -79,6 +79,20 @@ def random_box(side: int, rng: np.random.Generator, smallest: float) -> Box:
     return top, left, height, width
 
 
+def random_boxes(
+    sides: np.ndarray, smallest: float | np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """`random_box` of many squares at once: int64 [..., 4] for sides (and `smallest`) [...]."""
+    area = rng.uniform(smallest, 1.0, sides.shape) * sides**2
+    ratio = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3), sides.shape))
+    height, width = (
+        np.clip(np.rint(length), 1, sides).astype(np.int64)
+        for length in ((area / ratio) ** 0.5, (area * ratio) ** 0.5)
+    )
+    top, left = rng.integers(sides - height + 1), rng.integers(sides - width + 1)
+    return np.stack([top, left, height, width], axis=-1)
+
+
 def resized(
     square: np.ndarray, box: Box, size: int | tuple[int, int], mode: str = "bicubic"
 ) -> Tensor:
@@ -116,6 +130,15 @@ def jittered_inputs(
     amounts = torch.from_numpy(np.array(colours, dtype=np.float32))
     pixels = colour_jitter(torch.stack(list(crops)).float(), amounts)
     return torch.from_numpy(normalise(pixels.numpy(), preprocess))
+
+
+def standardised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
+    """`normalise` of a float tensor [B, 3, S, S] in 0 to 255, on its device."""
+    mean, std = (
+        255 * pixels.new_tensor(values).view(3, 1, 1)
+        for values in (preprocess.mean, preprocess.std)
+    )
+    return (pixels - mean) / std
 
 
 def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:

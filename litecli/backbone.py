@@ -15,7 +15,7 @@ from typing import Any
 import timm
 import torch
 from timm.data.config import resolve_data_config
-from torch import nn
+from torch import Tensor, nn
 
 from litecli import hub, storage
 from litecli.config import MODEL_KEY, ModelConfig, Preprocess
@@ -126,6 +126,30 @@ def check_name(name: str) -> None:
         raise LiteError(
             f"{architecture} has no weights {tag}.", f"Available: {known}.", code=ExitCode.USAGE
         )
+
+
+def features_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Features [B, D] of images [B, 3, S, S], and two maps [B, C, h, w] from before the pooling.
+
+    The first is the network's last, the second its last but one stage's. Raises LiteError (USAGE)
+    for a network that has no such maps.
+    """
+    try:
+        final, stages = network.forward_intermediates(images, indices=2)  # type: ignore[operator]
+        features = network.forward_head(final)  # type: ignore[operator]
+    except (AttributeError, TypeError) as error:
+        raise _no_maps(network) from error
+    if final.ndim != 4 or stages[0].ndim != 4:
+        raise _no_maps(network)
+    return features, [final, stages[0]]
+
+
+def _no_maps(network: nn.Module) -> LiteError:
+    return LiteError(
+        f"{type(network).__name__} shows no maps from before its pooling.",
+        fix="map_weight = 0 in [pretrain], or a convolutional network",
+        code=ExitCode.USAGE,
+    )
 
 
 def batch_norm_layers(network: nn.Module) -> list[str]:

@@ -147,11 +147,11 @@ class PretrainConfig:
     last_image_size: int = 0  # pixels that the last half of the stage grows to; 0 = no growth
     balance: float = 0.0  # 0: every image comes as often as any; 1: every collection does
     label_smoothing: float = 0.1
-    teacher: str = ""  # a litecli model (name or folder) whose features are imitated
-    teacher_large: str = ""  # another, for images larger than the first one sees them
-    teacher_views: int = 2  # random crops of each image that the teacher sees; 0 = all are new
+    teacher: tuple[str, ...] = ()  # litecli models (names or folders) whose features are imitated
+    teacher_views: int = 2  # random crops of each image that teachers see; 0 = all are new
     mix: float = 0.0  # share of pictures put together from several images; needs teacher_views 0
     teacher_weight: float = 4.0  # weight of (1 - cosine) against the cross-entropy
+    map_weight: float = 0.0  # the same of the maps before the pooling; needs teacher_views 0
 
     @property
     def image_sizes(self) -> list[int]:

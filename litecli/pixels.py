@@ -27,9 +27,10 @@ class PixelStore:
         index = json.loads((folder / "index.json").read_text())
         self.sides = np.array(index["sides"], dtype=np.int64)
         sizes = self.sides**2 * 3
-        self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        total = int(self._starts[-1])
-        self._bytes = (
+        ends = np.cumsum(sizes)
+        self.starts = ends - sizes  # of each image in `pixels`
+        total = int(sizes.sum())
+        self.pixels = (
             np.memmap(folder / "pixels.u8", dtype=np.uint8, mode="r", shape=(total,))
             if total
             else np.zeros(0, np.uint8)
@@ -40,8 +41,8 @@ class PixelStore:
         return len(self.sides)
 
     def __getitem__(self, number: int) -> np.ndarray:
-        start, side = self._starts[number], int(self.sides[number])
-        return self._bytes[start : start + side * side * 3].reshape(side, side, 3)
+        start, side = self.starts[number], int(self.sides[number])
+        return self.pixels[start : start + side * side * 3].reshape(side, side, 3)
 
 
 def cache_photos(

@@ -159,7 +159,7 @@ class Rehearsal:
         about = self.before + 4 * self._weights() + round(pretrain.batch * area * self.graph)
         if about > limit:
             return about
-        several = replace(pretrain, images=8 * pretrain.batch, image_size=largest, teacher="")
+        several = replace(pretrain, images=8 * pretrain.batch, image_size=largest, teacher=())
         config = replace(self.config, pretrain=several)
         sources = [_source(pretrain.batch)]
         self._reset()

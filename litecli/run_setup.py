@@ -12,7 +12,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.events import Preparing
 from litecli.model import FewShotModel
 from litecli.model_library import find_model
-from litecli.teacher import KeptTeacher, LiveTeacher, Panel, Teacher
+from litecli.teacher import KeptTeacher, LiveTeacher
 from litecli.training_data import TrainingData, open_data
 
 
@@ -55,33 +55,23 @@ def prepared_data(config: TrainConfig, cache: Path) -> Generator[Preparing, None
 
 
 def prepared_teacher(
-    config: TrainConfig, data: TrainingData, cache: Path
-) -> Generator[Preparing, None, Teacher | None]:
-    """The teacher; its features are computed first where they are kept and not in `cache` yet.
+    config: TrainConfig, data: TrainingData, cache: Path, device: torch.device, bf16: bool
+) -> Generator[Preparing, None, KeptTeacher | LiveTeacher | None]:
+    """The teachers; features that are kept are computed first where they are not in `cache` yet.
 
-    None without a teacher.
-    Raises LiteError (USAGE) when two teachers' features differ in length.
+    None without a teacher. Raises LiteError as `find_model` and `backbone.from_model`.
     """
     settings = config.pretrain
     if not settings.teacher:
         return None
-    models = [find_model(name) for name in (settings.teacher, settings.teacher_large) if name]
-    sizes = {model.config.num_features for model in models}
-    if len(sizes) > 1:
-        raise LiteError(
-            f"The teachers {' and '.join(model.config.name for model in models)} differ in kind.",
-            f"Their features have {' and '.join(map(str, sorted(sizes)))} numbers.",
-            "the same network at two image sizes",
-            code=ExitCode.USAGE,
-        )
-    workers = config.workers or 2
+    models = [find_model(name) for name in settings.teacher]
     if not settings.teacher_views:
-        return LiveTeacher(Panel(models, data.store), settings.mix, config.seed, workers)
-    views = settings.teacher_views
+        return LiveTeacher(models, device, bf16, settings.map_weight > 0)
+    views, workers = settings.teacher_views, config.workers or 2
     for done, total in teacher.cache_features(
         models, data.store, data.key, cache, views, config.seed, workers
     ):
         yield Preparing("teacher features", done, total)
-    features = teacher.read_features(cache, views, len(data.store), sizes.pop())
-    seen_by = teacher.teacher_of_images(models, data.store)
-    return KeptTeacher(features, seen_by, data.store.sides, config.seed)
+    width = sum(model.config.num_features for model in models)
+    features = teacher.read_features(cache, views, len(data.store), width)
+    return KeptTeacher(features, data.store.sides, config.seed)

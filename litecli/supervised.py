@@ -1,24 +1,39 @@
-"""The supervised stage: ordinary classification, if asked for with a teacher to imitate."""
+"""The supervised stage: ordinary classification, if asked for with teachers to imitate."""
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from litecli import images
-from litecli.augment import jittered_inputs, random_box
-from litecli.composites import Part, picture
+from litecli import backbone, images
+from litecli.atlas import Atlas
+from litecli.augment import colour_jitter, standardised
+from litecli.composites import Pictures, draw_pictures, picture
 from litecli.config import TrainConfig
 from litecli.episodes import Source
 from litecli.model import FewShotModel
 from litecli.stages import Squares, schedule, set_lr
-from litecli.teacher import Teacher
+from litecli.teacher import KeptTeacher, LiveTeacher, fitted
 
 BATCHES_AHEAD = 3
 NO_LABEL = -1  # of a composite: it shows no one class
+MEASURED = 1000  # pictures, at least, that give a live teacher's mean and spread
+# With a live teacher, a crop is never fewer pixels of an image than this square has, but of a
+# large image it may be a small part: a model's closer looks show no more.
+SMALLEST_SIDE, SMALLEST_SHARE, LARGEST_SMALLEST = 40, 0.12, 0.4
+
+
+class Batch(NamedTuple):
+    """Pictures [B, 3, S, S] in 0 to 255, their lights [B, 4], labels [B], kept features [B, D]."""
+
+    pixels: Tensor
+    lights: Tensor
+    labels: Tensor  # NO_LABEL for composites
+    targets: Tensor  # empty without a KeptTeacher
 
 
 class SupervisedStage:
@@ -26,9 +41,9 @@ class SupervisedStage:
 
     Episodes freeze those statistics, and a network from random weights does not learn that way
     (design decision 12). They depend on the whole batch, so of many ranks the first trains alone
-    and the others wait for its weights. With a `teacher`, the student's features also predict the
-    teacher's, by a linear map that is thrown away afterwards (Hinton et al., 2015; Romero et al.,
-    2015).
+    and the others wait for its weights. With a `teacher`, linear maps of the student's features
+    (and of its maps) also predict the teachers'; they are thrown away afterwards (Hinton et al.,
+    2015; Romero et al., 2015). An `atlas` makes the pictures on its device, else threads make them.
     """
 
     name = "supervised"
@@ -40,28 +55,24 @@ class SupervisedStage:
         config: TrainConfig,
         squares: Squares,
         sources: Sequence[Source],
-        teacher: Teacher | None,
+        teacher: KeptTeacher | LiveTeacher | None,
         bf16: bool,
+        atlas: Atlas | None = None,
     ) -> None:
         self.model, self.config, self.squares, self.teacher = model, config, squares, teacher
-        self.bf16 = bf16
+        self.bf16, self.atlas = bf16, atlas
         self.device = model.log_scale.device
         self.preprocess = model.backbone.preprocess
         self.numbers, self.labels = labelled_images(sources)
+        self._sides = np.zeros(int(self.numbers.max(initial=-1)) + 1, np.int64)
+        self._sides[self.numbers] = [len(squares(int(n))) for n in self.numbers]
         self._shares = image_shares(sources, config.pretrain.balance)
         self._orders: dict[int, np.ndarray] = {}  # epoch -> its order
         self.num_steps = math.ceil(config.pretrain.images / config.pretrain.batch)
-        width = model.backbone.num_features
-        layers: dict[str, nn.Module] = {
-            "classifier": nn.Linear(width, int(self.labels.max(initial=0)) + 1)
-        }
-        if teacher is not None:
-            layers["projector"] = nn.Linear(width, teacher.width)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            for layer in layers.values():
-                layer.reset_parameters()  # type: ignore[operator]
-        self.extra = nn.ModuleDict(layers).to(self.device)
+        if isinstance(teacher, LiveTeacher):
+            count = min(math.ceil(MEASURED / config.pretrain.batch), self.num_steps)
+            teacher.measure(self._lit(self.batch(k)) for k in range(count))
+        self.extra = self._extra_layers().to(self.device)
         parameters = [*model.network.parameters(), *self.extra.parameters()]
         # Norm layers and biases are not decayed: pulling a scale to zero switches a channel off.
         self.optimizer = torch.optim.AdamW(
@@ -73,6 +84,27 @@ class SupervisedStage:
             weight_decay=config.pretrain.weight_decay,
         )
 
+    def _extra_layers(self) -> nn.ModuleDict:
+        """The classifier and what turns the student's features and maps into the teachers'."""
+        width = self.model.backbone.num_features
+        layers: dict[str, nn.Module] = {
+            "classifier": nn.Linear(width, int(self.labels.max(initial=0)) + 1)
+        }
+        if self.teacher is not None:
+            layers["projector"] = nn.Linear(width, self.teacher.width)
+        if isinstance(self.teacher, LiveTeacher) and self.teacher.with_maps:
+            size = self.config.pretrain.image_size
+            with torch.no_grad():
+                blank = torch.zeros(1, 3, size, size, device=self.device)
+                _, maps = backbone.features_and_maps(self.model.network, blank)
+            for n, (own, wanted) in enumerate(zip(maps, self.teacher.map_widths, strict=True)):
+                layers[f"map{n}"] = nn.Conv2d(own.shape[1], wanted, 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            for layer in layers.values():
+                layer.reset_parameters()  # type: ignore[operator]
+        return nn.ModuleDict(layers)
+
     def steps(self, first: int) -> Iterator[float]:
         """See `Stage.steps`; batches are made ahead of the network in threads."""
         numbers = range(first, self.num_steps)
@@ -81,38 +113,42 @@ class SupervisedStage:
         warm = max(1, self.num_steps // 20)
         for k, batch in zip(numbers, batches, strict=True):
             set_lr(self.optimizer, schedule(k, self.num_steps, warm))
-            loss = self._backward(*batch)
+            loss = self._backward(batch)
             if math.isfinite(loss):
                 self.settled = False
                 self.optimizer.step()
             yield loss
 
-    def batch(self, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Batch k: inputs [B, 3, S, S], labels [B], teacher features [B, D] (or empty).
-
-        A composite has the label NO_LABEL.
-        """
+    def batch(self, k: int) -> Batch:
+        """Batch k, a pure function of its number."""
         side = image_size(self.config.pretrain.image_sizes, k, self.num_steps)
         size, count = self.config.pretrain.batch, len(self.numbers)
         places = np.arange(k * size, (k + 1) * size)
         picked = np.array([self._shuffled(int(place // count))[place % count] for place in places])
-        shown, labels = self.numbers[picked], self.labels[picked]
-        crops, colours, targets = [], [], []
-        for place, n in enumerate(shown.tolist()):
-            rng = np.random.default_rng((self.config.seed, k, n))
-            if self.teacher is None:
-                box = random_box(len(self.squares(n)), rng, self.config.smallest_crop)
-                parts: tuple[Part, ...] = (Part(n, box),)
-            else:
-                parts, target = self.teacher.lesson(n, shown, rng)
-                targets.append(target)
-                labels[place] = labels[place] if len(parts) == 1 else NO_LABEL
-            crop = picture(parts, self.squares, side)
-            crops.append(crop.flip(-1) if rng.random() < 0.5 else crop)
-            colours.append(rng.uniform(-1.0, 1.0, size=4))
-        inputs = jittered_inputs(crops, colours, self.preprocess)
-        imitated = torch.from_numpy(np.stack(targets)) if targets else torch.zeros(0)
-        return inputs, torch.from_numpy(labels), imitated
+        rng = np.random.default_rng((self.config.seed, k, 0))
+        targets = np.zeros(0, np.float32)
+        if isinstance(self.teacher, KeptTeacher):
+            pictures, targets = self.teacher.lessons(self.numbers[picked], rng)
+        else:
+            mix, smallest = 0.0, self.config.smallest_crop
+            if self.teacher is not None:
+                mix, smallest = self.config.pretrain.mix, smallest_crops(self._sides)
+            pictures = draw_pictures(self.numbers[picked], self._sides, mix, smallest, rng)
+        lights = rng.uniform(-1.0, 1.0, size=(size, 4)).astype(np.float32)
+        labels = np.where(pictures.single, self.labels[picked], NO_LABEL)
+        pixels = self._pixels(pictures, side)
+        return Batch(pixels, *map(torch.from_numpy, (lights, labels, targets)))
+
+    def _pixels(self, pictures: Pictures, side: int) -> Tensor:
+        if self.atlas is not None:
+            return self.atlas.render(pictures, side)
+        made = [picture(pictures, row, self.squares, side) for row in range(len(pictures))]
+        return torch.stack(made)
+
+    def _lit(self, batch: Batch) -> Tensor:
+        """The pictures under their lights, float [B, 3, S, S] in 0 to 255 on the device."""
+        pixels, lights = batch.pixels.to(self.device).float(), batch.lights.to(self.device)
+        return colour_jitter(pixels, lights)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         # One epoch's order is asked for by every batch of it: the last two are kept.
@@ -128,14 +164,14 @@ class SupervisedStage:
             self._orders.pop(epoch - 2, None)
         return order
 
-    def _backward(self, *batch: Tensor) -> float:
+    def _backward(self, batch: Batch) -> float:
         """The loss, its clipped gradient in `.grad`; the batch statistics move if all is finite."""
         network = self.model.network
         statistics = [buffer.clone() for buffer in network.buffers()]
         mean = math.nan
         try:
             network.train()
-            loss = self._loss(*(tensor.to(self.device) for tensor in batch))
+            loss = self._loss(batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -147,24 +183,46 @@ class SupervisedStage:
                     buffer.copy_(before)
         return mean
 
-    def _loss(self, inputs: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    def _loss(self, batch: Batch) -> Tensor:
+        settings, teacher = self.config.pretrain, self.teacher
+        pixels, labels = self._lit(batch), batch.labels.to(self.device)
+        targets, wanted_maps = batch.targets.to(self.device), []
+        if isinstance(teacher, LiveTeacher):
+            lesson = teacher.lesson(pixels)
+            targets, wanted_maps = lesson.features, lesson.maps
+        inputs = standardised(pixels, self.preprocess).contiguous(memory_format=torch.channels_last)
+        maps: list[Tensor] = []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.model.network(inputs)
+            if wanted_maps:
+                features, maps = backbone.features_and_maps(self.model.network, inputs)
+            else:
+                features = self.model.network(inputs)
             logits = self.extra["classifier"](features)
-            imitated = self.extra["projector"](features) if self.teacher is not None else None
-        smoothing = self.config.pretrain.label_smoothing
+            imitated = self.extra["projector"](features) if teacher is not None else None
+            maps = [self.extra[f"map{n}"](own) for n, own in enumerate(maps)]
         loss = functional.cross_entropy(
             logits.float(),
             labels,
             ignore_index=NO_LABEL,
             reduction="sum",
-            label_smoothing=smoothing,
+            label_smoothing=settings.label_smoothing,
         ) / (labels != NO_LABEL).sum().clamp(min=1)
         if imitated is not None:
-            apart = 1 - functional.cosine_similarity(imitated.float(), targets).mean()
-            loss = loss + self.config.pretrain.teacher_weight * apart
+            loss = loss + settings.teacher_weight * apart(imitated, targets)
+        for own, wanted in zip(maps, wanted_maps, strict=True):
+            loss = loss + settings.map_weight / len(maps) * apart(own, fitted(wanted, own))
         return loss
+
+
+def apart(found: Tensor, wanted: Tensor) -> Tensor:
+    """1 - cosine over the channels, the mean of all pictures (and places): [B, C, ...]."""
+    return 1 - functional.cosine_similarity(found.float(), wanted, dim=1).mean()
+
+
+def smallest_crops(sides: np.ndarray) -> np.ndarray:
+    """Least share of the area that a crop of each square keeps, for squares of `sides` [n]."""
+    share = (SMALLEST_SIDE / np.maximum(sides, 1)) ** 2
+    return np.clip(share, SMALLEST_SHARE, LARGEST_SMALLEST)
 
 
 def image_size(sizes: Sequence[int], step: int, num_steps: int) -> int:

@@ -1,158 +1,155 @@
-"""What teacher networks make of the training images, for a student to imitate.
+"""What teacher networks make of the training pictures, for a student to imitate.
 
-Two teachers may share the images: a network that is good on large photos is poor on thumbnails
-blown up to its size. Their features are computed once for a few crops of each image and kept as
-float16 (`KeptTeacher`), or anew for every picture, which may then be a composite (`LiveTeacher`).
+Several teachers stand side by side: the student imitates all of their features at once. They are
+computed once for a few crops of each image and kept as float16 (`KeptTeacher`), or anew for every
+picture just as the student sees it, same crop, same light (`LiveTeacher`; Beyer et al., "Knowledge
+distillation: a good teacher is patient and consistent", 2022). A live teacher also shows its maps,
+from before the pooling: a small photo then teaches at as many places as they have (Romero et al.,
+"FitNets: hints for thin deep nets", 2015).
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from litecli import images, storage
-from litecli.augment import normalise, random_box
-from litecli.composites import MOST_PARTS, Part, composite, picture
+from litecli import backbone, images, storage
+from litecli.augment import normalise, random_box, resized, standardised
+from litecli.composites import Pictures, single_pictures
+from litecli.devices import depthwise_in_fp32
 from litecli.encoder import Encoder
 from litecli.model_library import Model
 from litecli.pixels import PixelStore
 
 REPORTED = 256  # features between two reports of progress
-SMALLEST_CROP = 0.35  # of the area
-MEASURED = 1000  # images whose features give a live teacher's mean and spread
-
-
-class Teacher(Protocol):
-    """What the supervised stage asks of its teacher; any thread may call it."""
-
-    width: int  # D, length of one feature vector
-
-    def lesson(
-        self, number: int, batch: np.ndarray, rng: np.random.Generator
-    ) -> tuple[tuple[Part, ...], np.ndarray]:
-        """A picture of image `number`, perhaps with others of `batch`, and its features [D].
-
-        The features have mean 0 and spread 1, so that a cosine compares what differs.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Each teacher's mean and standard deviation [D], over the images that it sees."""
-
-    mean: np.ndarray  # float32 [teachers, D]
-    std: np.ndarray
-
-    @classmethod
-    def of(cls, features: Callable[[np.ndarray], np.ndarray], seen_by: np.ndarray) -> "Spread":
-        """From at most 20 `MEASURED` images of each teacher; `features` are those of numbers [n].
-
-        `seen_by` int [num_images] is the teacher of each image.
-        """
-        means, stds = [], []
-        for teacher in range(int(seen_by.max(initial=0)) + 1):
-            numbers = np.flatnonzero(seen_by == teacher)
-            sample = features(numbers if len(numbers) else np.arange(len(seen_by)))  # it saw none
-            means.append(sample.mean(axis=0))
-            stds.append(sample.std(axis=0) + 1e-3)
-        return cls(np.stack(means), np.stack(stds))
-
-    def standard(self, features: np.ndarray, teacher: int) -> np.ndarray:
-        """Features [D] of a teacher with mean 0 and spread 1."""
-        return (features.astype(np.float32) - self.mean[teacher]) / self.std[teacher]
-
-
-class Panel:
-    """One or two networks and the images they share; raises LiteError as `Encoder`."""
-
-    def __init__(self, models: Sequence[Model], store: PixelStore) -> None:
-        self.encoders = [Encoder(model.folder) for model in models]
-        self.preprocess = [model.config.preprocess for model in models]
-        self.width = models[0].config.num_features
-        self.store = store
-        self.seen_by = teacher_of_images(models, store)
-
-    def features(self, parts: Sequence[Part]) -> np.ndarray:
-        """Features float32 [D] of a picture, by the teacher of its first image."""
-        teacher = self.seen_by[parts[0].number]
-        preprocess = self.preprocess[teacher]
-        pixels = picture(parts, self.store.__getitem__, preprocess.image_size).numpy()
-        return self.encoders[teacher].encode(normalise(pixels[None], preprocess))[0]
+SMALLEST_CROP = 0.35  # of the area, of kept crops
+MEASURED = 20_000  # crops, at most, that give kept features' mean and spread
+SPREAD_FLOOR = 1e-3  # a feature that hardly varies is not blown up
 
 
 class KeptTeacher:
     """Features of fixed random crops of every image, float16 [views, num_images, D]."""
 
-    def __init__(
-        self, features: np.ndarray, seen_by: np.ndarray, sides: np.ndarray, seed: int
-    ) -> None:
-        self.features, self.seen_by, self.sides, self.seed = features, seen_by, sides, seed
+    def __init__(self, features: np.ndarray, sides: np.ndarray, seed: int) -> None:
+        self.features, self.sides, self.seed = features, sides, seed
         self.width = features.shape[-1]
+        numbers = np.flatnonzero(sides)
+        sample = features[0, numbers[:: -(-len(numbers) // MEASURED)]].astype(np.float32)
+        self.mean, self.std = sample.mean(axis=0), sample.std(axis=0) + SPREAD_FLOOR
 
-        def sample(numbers: np.ndarray) -> np.ndarray:
-            return features[0, numbers[:: -(-len(numbers) // (20 * MEASURED))]].astype(np.float32)
+    def lessons(self, numbers: np.ndarray, rng: np.random.Generator) -> tuple[Pictures, np.ndarray]:
+        """A crop of each image of `numbers` [B] that the teachers saw, and its features [B, D].
 
-        self.spread = Spread.of(sample, seen_by)
+        The features have mean 0 and spread 1, so that a cosine compares what differs.
+        """
+        views = rng.integers(len(self.features), size=len(numbers))
+        crops = [
+            teacher_box(int(self.sides[n]), self.seed, int(view), int(n))
+            for n, view in zip(numbers, views, strict=True)
+        ]
+        mirrored = rng.random(len(numbers)) < 0.5
+        seen = self.features[views, numbers].astype(np.float32)
+        pictures = single_pictures(numbers, np.array(crops), mirrored)
+        return pictures, (seen - self.mean) / self.std
 
-    def lesson(
-        self, number: int, batch: np.ndarray, rng: np.random.Generator
-    ) -> tuple[tuple[Part, ...], np.ndarray]:
-        """See `Teacher`: one of the image's crops."""
-        view = int(rng.integers(len(self.features)))
-        box = teacher_box(int(self.sides[number]), self.seed, view, number)
-        target = self.spread.standard(self.features[view, number], self.seen_by[number])
-        return (Part(number, box),), target
+
+@dataclass(frozen=True)
+class Lesson:
+    """What teachers make of a batch: features [B, D], and maps [B, C, h, w] from coarse to fine.
+
+    Every channel has mean 0 and spread 1 over the pictures that were measured.
+    """
+
+    features: Tensor
+    maps: list[Tensor]
 
 
 class LiveTeacher:
-    """Features of every picture as it comes; the share `mix` of the pictures are composites."""
+    """Networks that see every picture as the student does, on its device.
 
-    def __init__(self, panel: Panel, mix: float, seed: int, workers: int) -> None:
-        self.panel, self.mix = panel, mix
-        self.width = panel.width
-        sides, usable = panel.store.sides, panel.store.usable
+    With `with_maps` their maps are shown too; then LiteError (USAGE) for a network without any.
+    """
 
-        def plain(number: int) -> np.ndarray:
-            return panel.features([Part(number, teacher_box(int(sides[number]), seed, 0, number))])
+    def __init__(
+        self, models: Sequence[Model], device: torch.device, bf16: bool, with_maps: bool
+    ) -> None:
+        self.device, self.bf16, self.with_maps = device, bf16, with_maps
+        self.preprocess = [model.config.preprocess for model in models]
+        self.networks = [
+            backbone.from_model(model.folder, model.config).network.eval().requires_grad_(False)
+            for model in models
+        ]
+        for network in self.networks:
+            depthwise_in_fp32(network)
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.width = sum(model.config.num_features for model in models)
+        self.map_widths: list[int] = []  # channels of each map
+        self._means: list[Tensor] = []
+        self._stds: list[Tensor] = []
 
-        def sample(numbers: np.ndarray) -> np.ndarray:
-            numbers = numbers[usable[numbers]]
-            few = numbers[:: -(-len(numbers) // MEASURED)].tolist()
-            return np.stack(list(images.in_order(plain, few, threads=workers)))
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Set every channel's mean and spread from pictures [B, 3, S, S], 0 to 255."""
+        sums: list[list[Tensor]] = []
+        for pixels in batches:
+            for n, found in enumerate(self._look(pixels)):
+                rows = found.double().movedim(1, -1).flatten(0, -2)
+                ones = torch.tensor(float(len(rows)), device=self.device, dtype=torch.float64)
+                parts = [ones, rows.sum(0), rows.square().sum(0)]
+                if n == len(sums):
+                    sums.append(parts)
+                else:
+                    sums[n] = [a + b for a, b in zip(sums[n], parts, strict=True)]
+        self._means = [total / count for count, total, _ in sums]
+        self._stds = [
+            (squares / count - mean.square()).clamp(min=0).sqrt() + SPREAD_FLOOR
+            for (count, _, squares), mean in zip(sums, self._means, strict=True)
+        ]
+        self.map_widths = [len(mean) for mean in self._means[1:]]
 
-        self.spread = Spread.of(sample, panel.seen_by)
+    def lesson(self, pixels: Tensor) -> Lesson:
+        """What the teachers make of pictures [B, 3, S, S] in 0 to 255; `measure` comes first."""
+        features, *maps = (
+            (found - mean.float().view(-1, *[1] * (found.ndim - 2)))
+            / std.float().view(-1, *[1] * (found.ndim - 2))
+            for found, mean, std in zip(self._look(pixels), self._means, self._stds, strict=True)
+        )
+        return Lesson(features, maps)
 
-    def lesson(
-        self, number: int, batch: np.ndarray, rng: np.random.Generator
-    ) -> tuple[tuple[Part, ...], np.ndarray]:
-        """See `Teacher`: a new crop of the image, or a composite with others."""
-        sides = self.panel.store.sides
-        if rng.random() < self.mix:
-            others = rng.choice(batch, MOST_PARTS - 1).tolist()
-            parts = composite([number, *others], sides, SMALLEST_CROP, rng)
-        else:
-            parts = (Part(number, random_box(int(sides[number]), rng, SMALLEST_CROP)),)
-        features = self.panel.features(parts)
-        return parts, self.spread.standard(features, self.panel.seen_by[number])
+    @torch.no_grad()
+    def _look(self, pixels: Tensor) -> list[Tensor]:
+        """All teachers' features [B, D], then their maps [B, C, h, w], side by side."""
+        seen = []
+        for network, preprocess in zip(self.networks, self.preprocess, strict=True):
+            inputs = standardised(pixels, preprocess).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                if self.with_maps:
+                    features, maps = backbone.features_and_maps(network, inputs)
+                else:
+                    features, maps = network(inputs), []
+            seen.append([features.float(), *(m.float() for m in maps)])
+        first = seen[0]
+        return [
+            torch.cat([fitted(found[n], first[n]) for found in seen], dim=1)
+            for n in range(len(first))
+        ]
+
+
+def fitted(found: Tensor, like: Tensor) -> Tensor:
+    """Maps [B, C, h, w] at the height and width of others; features stay as they are."""
+    if found.ndim < 4 or found.shape[2:] == like.shape[2:]:
+        return found
+    height, width = like.shape[2:]
+    return functional.adaptive_avg_pool2d(found, (height, width))
 
 
 def teacher_box(side: int, seed: int, view: int, number: int) -> tuple[int, int, int, int]:
-    """The crop of image `number` that is the teacher's view `view`; the student gets the same."""
+    """The crop of image `number` that is the teachers' view `view`; the student gets the same."""
     return random_box(side, np.random.default_rng((seed, view, number)), SMALLEST_CROP)
-
-
-def teacher_of_images(models: Sequence[Model], store: PixelStore) -> np.ndarray:
-    """Which of one or two teachers sees each image, int [num_images].
-
-    The second sees those that are larger than the first would see them.
-    """
-    if len(models) == 1:
-        return np.zeros(len(store), np.int64)
-    return (store.sides > models[0].config.preprocess.image_size).astype(np.int64)
 
 
 def cache_features(
@@ -166,7 +163,7 @@ def cache_features(
 ) -> Iterator[tuple[int, int]]:
     """Write the teachers' features [views, num_images, D] to `folder`, unless they are there.
 
-    `key` names the images; the teachers' features have the same length. Yields (done, total).
+    `key` names the images; D is the sum of the teachers' lengths. Yields (done, total).
     """
     facts = " ".join([key, *(model.fingerprint for model in models), f"{views} {seed}"])
     digest = hashlib.sha256(facts.encode()).hexdigest()
@@ -176,14 +173,19 @@ def cache_features(
         yield views * count, views * count
         return
     key_path.unlink(missing_ok=True)
-    panel = Panel(models, store)
+    encoders = [(Encoder(model.folder), model.config.preprocess) for model in models]
     wanted = [(view, n) for view in range(views) for n in range(count) if store.usable[n]]
 
     def features(which: tuple[int, int]) -> np.ndarray:
         view, n = which
-        return panel.features([Part(n, teacher_box(int(store.sides[n]), seed, view, n))])
+        box, parts = teacher_box(int(store.sides[n]), seed, view, n), []
+        for encoder, preprocess in encoders:
+            crop = resized(store[n], box, preprocess.image_size).numpy()
+            parts.append(encoder.encode(normalise(crop[None], preprocess))[0])
+        return np.concatenate(parts)
 
-    out = np.memmap(folder / "teacher.f16", np.float16, "w+", shape=(views, count, panel.width))
+    width = sum(model.config.num_features for model in models)
+    out = np.memmap(folder / "teacher.f16", np.float16, "w+", shape=(views, count, width))
     seen = images.in_order(features, wanted, threads=workers)
     for done, ((view, n), row) in enumerate(zip(wanted, seen, strict=True), start=1):
         out[view, n] = row

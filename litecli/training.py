@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from litecli import planning, rehearsal
+from litecli.atlas import atlas_for
 from litecli.best_model import write_best
 from litecli.config import TrainConfig
 from litecli.devices import resolve_device, use_bf16
@@ -69,8 +70,11 @@ def _lead(
         config, expected = rehearsal.fit(config, model, data.training, bf16)
     stages: list[Stage] = []
     if config.pretrain.images:
-        taught = yield from prepared_teacher(config, data, folder.cache)
-        stages.append(SupervisedStage(model, config, data.squares, data.training, taught, bf16))
+        taught = yield from prepared_teacher(config, data, folder.cache, device, bf16)
+        atlas = atlas_for(data.store, device)
+        stages.append(
+            SupervisedStage(model, config, data.squares, data.training, taught, bf16, atlas)
+        )
     stages.append(EpisodicStage(model, config, data.squares, data.training, bf16, ranks))
     progress = Progress()
     if saved is not None:
@@ -210,6 +214,8 @@ class _Run:
         every = self.config.val_every or max(1, math.ceil(stage.num_steps / 10))
         if step % every and step != stage.num_steps:
             return False
+        if step == 0 and every > stage.num_steps > 0:
+            return False  # to be validated at the end only
         return not any(
             row["stage"] == stage.name and int(row["step"]) == step and row.get("val_accuracy")
             for row in self.folder.rows

@@ -1,11 +1,15 @@
 """Small models that more than one test file needs."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
-from litecli import backbone
+from litecli import backbone, storage
+from litecli.config import ModelConfig, Preprocess
 from litecli.film import film_layers
 from litecli.model import FewShotModel
+from litecli.model_library import Model, open_model
 
 SIDE = 32  # pixels
 
@@ -24,3 +28,19 @@ def build_cnaps() -> FewShotModel:
             nn.init.normal_(parameter, std=0.3)
         nn.init.normal_(model.head_generator.outer_weight, std=0.05)
     return model
+
+
+def write_network(folder: Path, seed: int = 0) -> Model:
+    """A model folder with a timm network's random weights, and a graph that nothing may ask."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        built = backbone.build("test_byobnet", "none", SIDE)
+    config = ModelConfig(
+        f"network {seed}", built.architecture, built.num_features, Preprocess(SIDE)
+    )
+    state = built.network.state_dict()
+    tensors = {f"backbone.{name}": value.numpy() for name, value in state.items()}
+    header = {"litecli": storage.to_json(config.to_dict())}
+    storage.write_tensors(folder / "model.safetensors", tensors, header)
+    (folder / "encoder.onnx").write_bytes(b"not asked")
+    return open_model(folder)

@@ -53,8 +53,8 @@ def test_every_setting_has_a_flag(trained) -> None:
         "--gradient exact --lite-h 16 --stratified --chunk 20 --way 6-12 --support 2-300 "
         "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
         "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
-        "--val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu --strict-split "
-        "--memory 6GB --film on --inner-steps 4 --inner-lr 0.2"
+        "--teacher u --val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu "
+        "--strict-split --memory 6GB --film on --inner-steps 4 --inner-lr 0.2"
     )
     assert trained("photos", "more", *flags.split())[0] == 0
     expected = with_values(
@@ -90,7 +90,7 @@ def test_every_setting_has_a_flag(trained) -> None:
             "inner_steps": 4,
             "inner_lr": 0.2,
             "pretrain.images": 500,
-            "pretrain.teacher": "t",
+            "pretrain.teacher": ("t", "u"),
             "val": "v",
             "strict_split": True,
             "val_every": 9,

@@ -49,7 +49,7 @@ def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
         ("backbone = 3\n", ["backbone must be a text in quotes"]),
         ("data = [1]\n", ["data must be a list of texts"]),
         ("episodes = 3\n", ["episodes must be a table"]),
-        ('[pretrain]\nteacher_large = "m"\n', ["teacher_large needs a teacher"]),
+        ("[pretrain]\nmap_weight = 2.0\n", ["map_weight needs a teacher", "teacher_views = 0"]),
         (
             "[pretrain]\nmix = 0.5\nteacher_views = 0\n",
             ["mix needs a teacher", "teacher_views = 0"],

@@ -22,7 +22,7 @@ LAYERS = (
     "backbone images heads same_shot model_library profile_library",
     "torch_encoder library head_choice pixels model_tensors augment",
     "folding model_heads advice sides confidence composites",
-    "selfcheck training_data teacher passes strangers",
+    "selfcheck training_data teacher passes strangers atlas",
     "findings support audit_data audit_plot audit_moments",
     "personalize predictions report",
     "model report_page",
@@ -48,7 +48,7 @@ TORCH_SIDE = {
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
     *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
     *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
-    "composites",
+    *("composites", "atlas"),
 }
 # What the torch-free side may load from there inside a function, when it is handed torch tensors.
 HANDED_TENSORS = {"heads": {"mahalanobis_gradient"}}

@@ -1,24 +1,24 @@
-"""What teachers say of which pictures, kept or live, and which teachers are refused."""
+"""What teachers say of which pictures, kept or live, alone or side by side."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from litecli import images, pixels, run_setup, teacher
-from litecli.composites import Part, picture
-from litecli.config import PretrainConfig, TrainConfig
+from litecli import backbone, images, pixels, teacher
+from litecli.augment import standardised
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model, open_model
-from litecli.teacher import KeptTeacher, LiveTeacher, Panel
-from litecli.training_data import TrainingData
+from litecli.teacher import KeptTeacher, LiveTeacher
+
+from .small_models import write_network
 
 SIDES = (32, 64, 16, 96, 33)  # the tiny models see images at 32
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -33,16 +33,22 @@ def store(tmp_path: Path) -> pixels.PixelStore:
     return pixels.PixelStore(folder)
 
 
-def lesson(taught: KeptTeacher | LiveTeacher, number: int, seed: int = 0) -> tuple:
-    """The picture of image `number` in a batch of all, and its features."""
-    return taught.lesson(number, np.arange(len(SIDES)), np.random.default_rng(seed))
+@pytest.fixture
+def two(write_model: Callable[..., Path], tmp_path: Path) -> list[Model]:
+    return [open_model(write_model(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
 
 
 def features(store: pixels.PixelStore, folder: Path, *models: Model, seed: int = 5) -> np.ndarray:
-    """Features [views = 2, num_images, D] of the teachers."""
+    """Kept features [views = 2, num_images, D] of the teachers."""
     *_, last = teacher.cache_features(models, store, "noise", folder, 2, seed, 2)
     assert last == (2 * len(SIDES), 2 * len(SIDES))
-    return np.array(teacher.read_features(folder, 2, len(SIDES), models[0].config.num_features))
+    width = sum(model.config.num_features for model in models)
+    return np.array(teacher.read_features(folder, 2, len(SIDES), width))
+
+
+def shown(count: int = 12, side: int = 32) -> torch.Tensor:
+    """Pictures [B, 3, S, S] in 0 to 255."""
+    return 255 * torch.rand((count, 3, side, side), generator=torch.Generator().manual_seed(0))
 
 
 def test_the_teacher_sees_the_students_crops_once(
@@ -68,78 +74,79 @@ def test_the_teacher_sees_the_students_crops_once(
         features(store, tmp_path, tiny_model, seed=6)
 
 
-def test_large_images_have_a_teacher_of_their_own(
-    store: pixels.PixelStore, write_model: Callable[..., Path], tmp_path: Path
+def test_kept_features_of_several_teachers_stand_side_by_side(
+    store: pixels.PixelStore, two: list[Model], tmp_path: Path
 ) -> None:
-    small, large = (open_model(write_model(tmp_path / str(seed), seed=seed)) for seed in (1, 2))
-    seen_by = teacher.teacher_of_images([small, large], store)
-    assert seen_by.tolist() == [0, 1, 0, 1, 1]
-    both = features(store, tmp_path, small, large)
-    alone = [features(store, tmp_path, model) for model in (small, large)]
+    both = features(store, tmp_path, *two)
+    alone = [features(store, tmp_path, model) for model in two]
     assert not np.array_equal(alone[0], alone[1])
-    np.testing.assert_array_equal(both, np.where(seen_by[:, None], alone[1], alone[0]))
-    taught = KeptTeacher(both[:1], seen_by, store.sides, seed=5)
-    for group in ([0, 2], [1, 3, 4]):  # each teacher's features have their own mean and spread
-        targets = np.stack([lesson(taught, n)[1] for n in group])
-        np.testing.assert_allclose(targets.mean(0), 0, atol=1e-2)
-        assert np.median(targets.std(0)) > 0.8
-
-
-def test_a_large_teacher_that_sees_nothing_does_no_harm(store: pixels.PixelStore) -> None:
-    shown = np.random.default_rng(0).normal(size=(1, len(SIDES), 4)).astype(np.float16)
-    only_large = KeptTeacher(shown, np.ones(len(SIDES), np.int64), store.sides, seed=5)
-    assert np.isfinite(only_large.spread.mean).all()
+    np.testing.assert_array_equal(both, np.concatenate(alone, axis=-1))
 
 
 def test_a_kept_lesson_is_the_crop_that_the_teacher_saw(store: pixels.PixelStore) -> None:
-    shown = np.random.default_rng(0).normal(size=(3, len(SIDES), 4)).astype(np.float16)
-    taught = KeptTeacher(shown, np.zeros(len(SIDES), np.int64), store.sides, seed=5)
+    kept = np.random.default_rng(0).normal(3, 2, size=(3, len(SIDES), 4)).astype(np.float16)
+    taught = KeptTeacher(kept, store.sides, seed=5)
     seen = set()
     for k in range(20):
-        (part,), target = lesson(taught, 3, seed=k)
-        scaled = (shown[:, 3] - taught.spread.mean[0]) / taught.spread.std[0]
-        (view,) = np.flatnonzero(np.abs(scaled - target).max(axis=1) < 1e-6)
-        assert part.number == 3 and part.crop == teacher.teacher_box(SIDES[3], 5, int(view), 3)
-        seen.add(int(view))
-    assert seen == {0, 1, 2}
+        pictures, targets = taught.lessons(np.array([3, 1]), np.random.default_rng(k))
+        assert pictures.numbers.tolist() == [[3], [1]] and pictures.single.all()
+        for number, crop, target in zip((3, 1), pictures.crops[:, 0], targets, strict=True):
+            scaled = (kept[:, number] - taught.mean) / taught.std
+            (view,) = np.flatnonzero(np.abs(scaled - target).max(axis=1) < 1e-5)
+            assert tuple(crop) == teacher.teacher_box(SIDES[number], 5, int(view), number)
+            seen.add((number, int(view)))
+    assert len(seen) == 6
+    np.testing.assert_allclose(taught.mean, kept[0].astype(np.float32).mean(axis=0), atol=1e-3)
 
 
-def test_a_live_teacher_sees_what_the_student_is_shown(
-    store: pixels.PixelStore, write_model: Callable[..., Path], tmp_path: Path
-) -> None:
-    models = [open_model(write_model(tmp_path / str(seed), seed=seed)) for seed in (1, 2)]
-    panel = Panel(models, store)
-    taught = LiveTeacher(panel, 0.5, 5, 2)
-    sizes = set()
-    for k in range(12):
-        number = k % len(SIDES)
-        parts, target = lesson(taught, number, seed=k)
-        sizes.add(len(parts))
-        seen_by, model = panel.seen_by[number], models[panel.seen_by[number]]
-        shown = picture(parts, store.__getitem__, 32).numpy().transpose(1, 2, 0)
-        features = Encoder(model.folder).encode(
-            images.to_input(shown[None], model.config.preprocess)
-        )[0]
-        expected = (features - taught.spread.mean[seen_by]) / taught.spread.std[seen_by]
-        np.testing.assert_allclose(target, expected, rtol=1e-4, atol=1e-3)
-        again = lesson(taught, number, seed=k)
-        assert again[0] == parts and np.array_equal(again[1], target)
-    assert sizes == {1, 2, 4}
-    unmixed = LiveTeacher(panel, 0.0, 5, 1)
-    crops = {lesson(unmixed, 1, seed=k)[0] for k in range(9)}
-    assert len(crops) == 9 and all(len(parts) == 1 for parts in crops)  # never the same again
-    for side, own in ((0, [0, 2]), (1, [1, 3, 4])):
-        plain = [panel.features([Part(n, teacher.teacher_box(SIDES[n], 5, 0, n))]) for n in own]
-        np.testing.assert_allclose(taught.spread.mean[side], np.mean(plain, axis=0), atol=1e-5)
+def test_photos_that_cannot_be_read_do_not_count_for_the_mean() -> None:
+    kept = np.zeros((1, 3, 4), np.float16)
+    kept[0, 0] = kept[0, 2] = 5.0
+    taught = KeptTeacher(kept, np.array([32, 0, 32]), seed=5)
+    np.testing.assert_array_equal(taught.mean, 5.0)
 
 
-def test_teachers_of_two_kinds_are_refused(
-    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    longer = replace(tiny_model, config=replace(tiny_model.config, num_features=48))
-    models = {"tiny": tiny_model, "longer": longer}
-    monkeypatch.setattr(run_setup, "find_model", models.__getitem__)
-    config = TrainConfig(pretrain=PretrainConfig(teacher="tiny", teacher_large="longer"))
-    with pytest.raises(LiteError, match="differ in kind") as caught:
-        next(run_setup.prepared_teacher(config, cast(TrainingData, None), tmp_path))
-    assert caught.value.code == ExitCode.USAGE and "24 and 48 numbers" in str(caught.value.why)
+@pytest.fixture
+def networks(tmp_path: Path) -> list[Model]:
+    return [write_network(tmp_path / f"network {seed}", seed) for seed in (1, 2)]
+
+
+def alone(model: Model, pictures: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """What one teacher's own network makes of pictures: features and maps."""
+    network = backbone.from_model(model.folder, model.config).network.eval()
+    with torch.no_grad():
+        inputs = standardised(pictures, model.config.preprocess)
+        last, stages = network.forward_intermediates(inputs, indices=2)  # type: ignore[operator]
+        return network(inputs), [last, stages[0]]
+
+
+@pytest.mark.parametrize("with_maps", [False, True])
+def test_a_live_teacher_says_what_its_networks_do(networks: list[Model], with_maps: bool) -> None:
+    taught, pictures = LiveTeacher(networks, CPU, False, with_maps), shown(side=64)
+    taught.measure([pictures[:5], pictures[5:]])
+    lesson = taught.lesson(pictures)
+    assert len(lesson.maps) == (2 if with_maps else 0)
+    assert taught.map_widths == [found.shape[1] for found in lesson.maps]
+    assert lesson.features.shape == (12, taught.width)
+    seen = [alone(model, pictures) for model in networks]
+    wanted = [torch.cat([features for features, _ in seen], dim=1)]
+    if with_maps:
+        wanted += [torch.cat([maps[n] for _, maps in seen], dim=1) for n in range(2)]
+    for found, raw in zip((lesson.features, *lesson.maps), wanted, strict=True):
+        rows = raw.double().movedim(1, -1).flatten(0, -2)
+        shape = (-1, *[1] * (raw.ndim - 2))
+        mean, std = rows.mean(0).view(shape), rows.std(0, unbiased=False).view(shape)
+        expected = (raw - mean) / (std + teacher.SPREAD_FLOOR)
+        torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
+
+
+def test_a_network_without_maps_is_refused() -> None:
+    vit = backbone.build("test_vit", "none").network
+    with pytest.raises(LiteError, match="shows no maps") as caught:
+        backbone.features_and_maps(vit, torch.zeros(1, 3, 160, 160))
+    assert caught.value.code == ExitCode.USAGE
+    network = backbone.build("test_byobnet", "none", 64).network
+    with torch.no_grad():
+        found, maps = backbone.features_and_maps(network, torch.zeros(2, 3, 64, 64))
+        torch.testing.assert_close(found, network(torch.zeros(2, 3, 64, 64)))
+    assert maps[0].shape[2] < maps[1].shape[2]

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from litecli import (
+    augment,
     backbone,
     best_model,
     episodic,
@@ -31,6 +32,7 @@ from litecli import (
     training,
     training_data,
 )
+from litecli.atlas import Atlas
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.encoder import Encoder
@@ -42,9 +44,11 @@ from litecli.model import FewShotModel
 from litecli.model_library import Model, open_model
 from litecli.pixels import PixelStore
 from litecli.run_folder import RunFolder, to_toml
-from litecli.teacher import LiveTeacher, Panel
+from litecli.teacher import LiveTeacher
 from litecli.training import meta_train
 from litecli.training_data import TrainingData, open_data
+
+from .small_models import write_network
 
 NETWORK, SIDE = "test_byobnet", 32
 STEPS = 6  # three supervised ones, three of episodes
@@ -80,7 +84,7 @@ def config(photos: tuple[str, str], tiny_model: Model, tmp_path: Path) -> TrainC
         precision="fp32",
         device="cpu",
         pretrain=PretrainConfig(
-            images=24, batch=8, image_size=SIDE, teacher=str(tiny_model.folder)
+            images=24, batch=8, image_size=SIDE, teacher=(str(tiny_model.folder),)
         ),
     )
 
@@ -199,7 +203,7 @@ def test_any_config_can_be_read_back_from_its_recipe(tmp_path: Path) -> None:
         augment=False,
         clip=0.0,
         episodes=EpisodeConfig(way_max=7),
-        pretrain=PretrainConfig(teacher="big", lr=1e-5),
+        pretrain=PretrainConfig(teacher=("big", "small"), lr=1e-5),
     )
     for config in (odd, TrainConfig()):
         (tmp_path / "recipe.toml").write_text(to_toml(config), encoding="utf-8")
@@ -229,7 +233,15 @@ def test_a_run_that_is_stopped_once_ends_the_same(
     cut: int, live: bool, config: TrainConfig, quick: None, tmp_path: Path
 ) -> None:
     if live:
-        config = replace(config, pretrain=replace(config.pretrain, teacher_views=0, mix=0.5))
+        network = write_network(tmp_path / "network")
+        pretrain = replace(
+            config.pretrain,
+            teacher=(str(network.folder),),
+            teacher_views=0,
+            mix=0.5,
+            map_weight=2.0,
+        )
+        config = replace(config, pretrain=pretrain)
     whole = replace(config, out=str(tmp_path / "whole"))
     events_of(whole)
     stop_after(config, cut)
@@ -333,7 +345,7 @@ def test_a_kill_in_the_middle_of_saving_loses_one_step(
 
 
 def test_one_seed_gives_one_result(config: TrainConfig, quick: None, tmp_path: Path) -> None:
-    short = replace(config, tasks=2, pretrain=replace(config.pretrain, images=8, teacher=""))
+    short = replace(config, tasks=2, pretrain=replace(config.pretrain, images=8, teacher=()))
     states = []
     for number, seed in enumerate((0, 0, 1)):
         run = replace(short, out=str(tmp_path / f"{number}"), seed=seed)
@@ -505,9 +517,9 @@ def test_a_supervised_loss_that_is_not_a_number_leaves_no_trace(
         calls: list[int] = []
         original = supervised.SupervisedStage._loss
 
-        def loss(self: supervised.SupervisedStage, *batch: Tensor) -> Tensor:
+        def loss(self: supervised.SupervisedStage, batch: supervised.Batch) -> Tensor:
             calls.append(1)
-            return original(self, *batch) * (1 if len(calls) < 2 else float("nan"))
+            return original(self, batch) * (1 if len(calls) < 2 else float("nan"))
 
         patch.setattr(supervised.SupervisedStage, "_loss", loss)
         with pytest.raises(LiteError, match="step 2 of the supervised"):
@@ -657,43 +669,91 @@ def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
     stage = supervised.SupervisedStage(model, config, data.squares, data.training, None, False)
     batches = [stage.batch(k) for k in range(6)]  # two epochs of 24 photos
     for k in (5, 0, 3):
-        inputs, labels, _ = stage.batch(k)
-        assert torch.equal(inputs, batches[k][0]) and torch.equal(labels, batches[k][1])
+        for found, expected in zip(stage.batch(k), batches[k], strict=True):
+            assert torch.equal(found, expected)
     for epoch in (batches[:3], batches[3:]):
-        counts = torch.bincount(torch.cat([labels for _, labels, _ in epoch]))
+        counts = torch.bincount(torch.cat([batch.labels for batch in epoch]))
         assert counts.tolist() == [6, 6, 6, 6]
     # One photo alone: the same in each epoch but for its view.
     one = [Source("one", ("a",), ((7,),))]
     alone = supervised.SupervisedStage(model, config, data.squares, one, None, False)
-    views = torch.cat([alone.batch(k)[0][:1] for k in range(3)])
+    views = torch.cat([alone.batch(k).pixels[:1] for k in range(3)])
     assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
 
 
-def test_composites_are_imitated_but_never_classified(
-    config: TrainConfig, tiny_model: Model
-) -> None:
-    data = opened(config)
+def taught_stage(config: TrainConfig, model: FewShotModel, folder: Path, **changes: Any) -> Any:
+    """A supervised stage with a live teacher, and the data it learns from."""
+    settings = {"teacher_views": 0, "teacher": ("t",), "label_smoothing": 0.0, **changes}
+    config = replace(config, pretrain=replace(config.pretrain, **settings))
+    data, network = opened(config), write_network(folder)
+    with_maps = config.pretrain.map_weight > 0
+    taught = LiveTeacher([network], torch.device("cpu"), False, with_maps)
+    squares, sources = data.squares, data.training
+    return supervised.SupervisedStage(model, config, squares, sources, taught, False)
+
+
+def test_composites_are_imitated_but_never_classified(config: TrainConfig, tmp_path: Path) -> None:
     model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
     losses = {}
     for mix in (0.0, 0.5, 1.0):
-        pretrain = replace(config.pretrain, teacher_views=0, mix=mix, label_smoothing=0.0)
-        mixed = replace(config, pretrain=pretrain)
-        taught = LiveTeacher(Panel([tiny_model], data.store), mix, mixed.seed, 1)
-        stage = supervised.SupervisedStage(model, mixed, data.squares, data.training, taught, False)
-        labels = torch.cat([stage.batch(k)[1] for k in range(3)])
+        stage = taught_stage(config, model, tmp_path / str(mix), mix=mix)
+        labels = torch.cat([stage.batch(k).labels for k in range(3)])
         share = float((labels == supervised.NO_LABEL).float().mean())
         assert share == mix if mix in (0, 1) else 0.2 < share < 0.8
-        inputs, labels, targets = stage.batch(0)
+        batch = stage.batch(0)
         model.network.eval().requires_grad_(False)
         stage.extra.requires_grad_(False)
-        apart = stage._loss(inputs, torch.full_like(labels, supervised.NO_LABEL), targets)
-        losses[mix] = float(stage._loss(inputs, labels, targets) - apart)
-        kept = labels != supervised.NO_LABEL
+        nothing = batch._replace(labels=torch.full_like(batch.labels, supervised.NO_LABEL))
+        losses[mix] = float(stage._loss(batch) - stage._loss(nothing))
+        kept = batch.labels != supervised.NO_LABEL
+        inputs = augment.standardised(stage._lit(batch), model.backbone.preprocess)
         logits = stage.extra["classifier"](model.network(inputs))
         if mix < 1:  # the mean over those that have a label
-            expected = torch.nn.functional.cross_entropy(logits[kept], labels[kept])
+            expected = torch.nn.functional.cross_entropy(logits[kept], batch.labels[kept])
             assert losses[mix] == pytest.approx(float(expected), rel=1e-4)
     assert losses[1.0] == 0 < losses[0.0]
+
+
+def test_a_student_sees_what_its_live_teacher_sees(config: TrainConfig, tmp_path: Path) -> None:
+    """A student that is its teacher, with maps that are the right ones, has nothing to learn."""
+    network = write_network(tmp_path / "same")
+    built = backbone.from_model(network.folder, network.config)
+    model = FewShotModel(built, "cosine")
+    stage = taught_stage(config, model, tmp_path / "again", mix=0.7, map_weight=3.0)
+    layers = {"projector": 0, "map0": 1, "map1": 2}
+    batch = stage.batch(0)
+    before = stage._loss(batch).item()
+    with torch.no_grad():
+        for name, n in layers.items():
+            mean, std = stage.teacher._means[n].float(), stage.teacher._stds[n].float()
+            layer = stage.extra[name]
+            layer.weight.copy_(torch.diag(1 / std).view(layer.weight.shape))
+            layer.bias.copy_(-mean / std)
+        labels = torch.full_like(batch.labels, supervised.NO_LABEL)
+        alike = float(stage._loss(batch._replace(labels=labels)))
+        mirrored = batch._replace(labels=labels, pixels=batch.pixels.flip(-1))
+        assert float(stage._loss(mirrored)) == pytest.approx(0, abs=1e-3)  # both see it mirrored
+    assert alike == pytest.approx(0, abs=1e-3) and before > 1
+
+
+def test_crops_of_large_images_may_be_a_small_part_of_them() -> None:
+    shares = supervised.smallest_crops(np.array([0, 30, 64, 80, 400]))
+    np.testing.assert_allclose(shares, [0.4, 0.4, (40 / 64) ** 2, 0.25, 0.12])
+
+
+def test_an_atlas_makes_the_pictures_that_threads_would(config: TrainConfig) -> None:
+    data = opened(config)
+    model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    sources, taught = data.training, None
+    atlas = Atlas(data.store, torch.device("cpu"))
+    stages = [
+        supervised.SupervisedStage(model, config, data.squares, sources, taught, False, made)
+        for made in (None, atlas)
+    ]
+    slow, fast = (stage.batch(1) for stage in stages)
+    assert torch.equal(slow.labels, fast.labels) and torch.equal(slow.lights, fast.lights)
+    assert (slow.pixels.float() - fast.pixels).abs().mean() < 10
+    assert torch.isfinite(stages[1]._loss(fast))
 
 
 def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfig) -> None:
@@ -707,8 +767,8 @@ def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfi
     data = opened(config)
     model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
     stage = supervised.SupervisedStage(model, config, data.squares, data.training, None, False)
-    assert stage.batch(0)[0].shape[-2:] == (32, 32)
-    assert stage.batch(stage.num_steps - 1)[0].shape[-2:] == (48, 48)
+    assert stage.batch(0).pixels.shape[-2:] == (32, 32)
+    assert stage.batch(stage.num_steps - 1).pixels.shape[-2:] == (48, 48)
 
 
 def test_balance_brings_small_collections_as_often_as_large_ones(config: TrainConfig) -> None:
@@ -723,7 +783,7 @@ def test_balance_brings_small_collections_as_often_as_large_ones(config: TrainCo
     data, model = opened(config), FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
     few, many = (Source("few", ("a",), ((3,),)), Source("many", ("b",), (tuple(range(4, 23)),)))
     stage = supervised.SupervisedStage(model, config, data.squares, [few, many], None, False)
-    labels = torch.cat([stage.batch(k)[1] for k in range(100)])
+    labels = torch.cat([stage.batch(k).labels for k in range(100)])
     assert 0.4 < float((labels == 0).float().mean()) < 0.6  # one image of twenty
 
 
@@ -786,14 +846,14 @@ def test_exact_gradients_in_chunks_are_ordinary_back_propagation(head: str, augm
 
 
 def test_an_episode_has_its_own_views_and_they_stay_the_same_in_both_passes() -> None:
-    for augment in (True, False):
-        stage = stage_of("cosine", "lite", augment=augment)
+    for augmented in (True, False):
+        stage = stage_of("cosine", "lite", augment=augmented)
         episode = sample_episode(stage.sources, stage.config.episodes, 0, 3)
         images = stage.task(episode, 3).support_images
         chosen = torch.tensor([2, 0])
         assert torch.equal(images[chosen], images[torch.arange(3)][chosen])
         another = stage.task(episode, 4).support_images
-        assert torch.equal(images[chosen], another[chosen]) != augment
+        assert torch.equal(images[chosen], another[chosen]) != augmented
 
 
 def test_statistics_and_random_numbers_stay_as_they_are_in_episodes() -> None:

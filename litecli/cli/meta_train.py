@@ -94,7 +94,8 @@ def meta_train(
         int | None, _flag("Photos of a supervised stage before the tasks.", LEARNING)
     ] = None,
     teacher: Annotated[
-        str | None, _flag("A model whose features that stage imitates.", LEARNING)
+        list[str] | None,
+        _flag("A model whose features that stage imitates; may be repeated.", LEARNING),
     ] = None,
     val: Annotated[
         str | None, _flag("Validation folder; else some classes are held out.", RUN)
@@ -148,7 +149,7 @@ def meta_train(
         "precision": precision,
         "memory": memory,
         "pretrain.images": pretrain_images,
-        "pretrain.teacher": teacher,
+        "pretrain.teacher": tuple(teacher) if teacher else None,
         "val": val,
         "strict_split": strict_split,
         "val_every": val_every,

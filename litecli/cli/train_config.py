@@ -56,6 +56,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.balance": (0, 1, "pretrain.balance"),
     "pretrain.teacher_views": (0, 1000, "pretrain.teacher_views"),
     "pretrain.mix": (0, 1, "pretrain.mix"),
+    "pretrain.map_weight": (0, 1000, "pretrain.map_weight"),
 }
 MOST_LR = 10.0
 
@@ -207,19 +208,18 @@ def check(config: TrainConfig) -> TrainConfig:
             f"--lr {config.lr:g} is out of range: above 0, at most {MOST_LR:g}.",
             code=ExitCode.USAGE,
         )
-    if config.pretrain.teacher_large and not config.pretrain.teacher:
-        raise LiteError(
-            "pretrain.teacher_large needs a teacher for the smaller images.",
-            fix='teacher = "MODEL" in [pretrain]',
-            code=ExitCode.USAGE,
-        )
-    if config.pretrain.mix and (config.pretrain.teacher_views or not config.pretrain.teacher):
-        raise LiteError(
-            "pretrain.mix needs a teacher that sees every picture as it comes.",
-            "A composite has no label of its own, and is never made twice.",
-            'teacher = "MODEL" and teacher_views = 0 in [pretrain]',
-            code=ExitCode.USAGE,
-        )
+    live = config.pretrain.teacher and not config.pretrain.teacher_views
+    for name, why in (
+        ("mix", "A composite has no label of its own, and is never made twice."),
+        ("map_weight", "Maps are too large to be kept."),
+    ):
+        if getattr(config.pretrain, name) and not live:
+            raise LiteError(
+                f"pretrain.{name} needs a teacher that sees every picture as it comes.",
+                why,
+                'teacher = ["MODEL"] and teacher_views = 0 in [pretrain]',
+                code=ExitCode.USAGE,
+            )
     if config.learner == "maml" and config.film == "on":
         raise LiteError(
             "maml has no FiLM: its gradient steps change the whole network.",
