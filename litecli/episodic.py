@@ -12,7 +12,8 @@ from litecli import lite
 from litecli.augment import View
 from litecli.config import TrainConfig
 from litecli.episodes import Episode, Source, sample_episode
-from litecli.lite import ImagesByNumber, Subset, Task
+from litecli.image_stream import ImagesByNumber
+from litecli.lite import Subset, Task
 from litecli.maml import maml_backward
 from litecli.model import FewShotModel
 from litecli.ranks import ALONE, Ranks

@@ -17,14 +17,13 @@ are drawn independently: `task_backward` takes one for each.
 ordinary back-propagation through everything, the reference the others are tested against.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from litecli.image_stream import CPU, Images, parts, read_ahead
 
 Film = Mapping[str, Tensor]  # a norm parameter's name in the network -> its value in this task
 
@@ -41,28 +40,6 @@ class Learner:
     loss: Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]  # summed over a query batch
     embed: Callable[[Tensor], Tensor] | None = None  # images -> set encoder's outputs [B, d]
     generate: Callable[[Tensor], Film] | None = None  # those of a whole support set [N, d] -> FiLM
-
-
-class Images(Protocol):
-    """N images that are read when they are asked for; a tensor [N, 3, S, S] is one."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, indices: Tensor, /) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class ImagesByNumber:
-    """`Images` that `read` makes of stored images' numbers [N], when they are asked for."""
-
-    read: Callable[[np.ndarray], Tensor]
-    numbers: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        return self.read(self.numbers[indices.numpy()])
 
 
 @dataclass(frozen=True)
@@ -137,28 +114,16 @@ def _keep_probabilities(counts: Tensor, num_back: int) -> Tensor:
     return (threshold / sizes.clamp(min=1)).clamp(max=1.0)
 
 
-def parts(total: int, chunk: int) -> Iterator[Tensor]:
-    """Index tensors [<= chunk] that cover 0 to total-1 in order."""
-    return iter(torch.arange(total).split(chunk)) if total else iter(())
+def encode_all(
+    encode: Callable[[Tensor], Tensor], images: Images, chunk: int, device: torch.device = CPU
+) -> Tensor:
+    """Outputs [N, D] of every image without a graph, `chunk` images at a time.
 
-
-def read_ahead(images: Images, wanted: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The images of each index tensor; a thread reads the next ones while these are used."""
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead: Future[Tensor] | None = None
-        for indices in wanted:
-            following = reader.submit(images.__getitem__, indices)
-            if ahead is not None:
-                yield ahead.result()
-            ahead = following
-        if ahead is not None:
-            yield ahead.result()
-
-
-def encode_all(encode: Callable[[Tensor], Tensor], images: Images, chunk: int) -> Tensor:
-    """Outputs [N, D] of every image without a graph, `chunk` images at a time."""
+    `device` is where `encode` wants them.
+    """
+    ahead = read_ahead(images, parts(len(images), chunk), device)
     with torch.no_grad():
-        return torch.cat([encode(x) for x in read_ahead(images, parts(len(images), chunk))])
+        return torch.cat([encode(pixels) for pixels in ahead])
 
 
 def support_backward(
@@ -175,14 +140,17 @@ def support_backward(
     """
     if not len(subset.indices):
         return
-    chunks = subset.indices.split(chunk), subset.weights.split(chunk)
-    for pixels, chosen, weights in zip(read_ahead(images, chunks[0]), *chunks, strict=True):
+    ahead = read_ahead(images, subset.indices.split(chunk), gradients.device)
+    # Sent at once: a GPU would have to finish its work before each small copy.
+    indices, weights = subset.indices.to(gradients.device), subset.weights.to(gradients)
+    for pixels, chosen, share in zip(
+        ahead, indices.split(chunk), weights.split(chunk), strict=True
+    ):
         with torch.enable_grad():
             outputs = encode(pixels)
         if not outputs.requires_grad:
             return  # a frozen encoder: nothing to learn on this path
-        share = weights.to(outputs)[:, None]
-        outputs.backward(gradients[chosen.to(gradients.device)] * share)
+        outputs.backward(gradients[chosen] * share[:, None])
 
 
 def task_backward(
@@ -202,25 +170,25 @@ def task_backward(
     query batches there are; batches count by their size, so the result does not depend on
     `query_batch` or `chunk`.
     """
-    support = task.support_images
-    outputs, generated = _condition(learner, support, chunk)
+    support, device = task.support_images, task.support_labels.device
+    outputs, generated = _condition(learner, support, chunk, device)
     film = _leaves(generated)
 
     def encode(images: Tensor) -> Tensor:
         return learner.encode(images, film)
 
-    features = encode_all(encode, support, chunk).requires_grad_()
+    features = encode_all(encode, support, chunk, device).requires_grad_()
     with torch.enable_grad():
         fitted = learner.fit(features, task.support_labels)
     leaves = _leaves(fitted)
 
-    num_query, total = len(task.query_labels), 0.0
-    ahead = read_ahead(task.query_images, parts(num_query, query_batch))
+    num_query, sums = len(task.query_labels), list[Tensor]()
+    ahead = read_ahead(task.query_images, parts(num_query, query_batch), device)
     for pixels, labels in zip(ahead, task.query_labels.split(query_batch), strict=True):
         with torch.enable_grad():
             summed = learner.loss(leaves, encode(pixels), labels)
             (summed * (scale / num_query)).backward()
-        total += float(summed.detach())
+        sums.append(summed.detach())  # read at the end: a GPU would be waited for
 
     _pass_on(leaves, fitted)
     if features.grad is not None:
@@ -230,7 +198,7 @@ def task_backward(
     if outputs is not None and outputs.grad is not None:
         assert learner.embed is not None and set_subset is not None, "the set encoder's own subset"
         support_backward(learner.embed, support, outputs.grad, set_subset, chunk)
-    return total / num_query
+    return sum(torch.stack(sums).tolist()) / num_query
 
 
 def task_backward_full(task: Task, learner: Learner, *, scale: float = 1.0) -> float:
@@ -248,11 +216,13 @@ def task_backward_full(task: Task, learner: Learner, *, scale: float = 1.0) -> f
     return float(mean.detach())
 
 
-def _condition(learner: Learner, support: Images, chunk: int) -> tuple[Tensor | None, Film]:
+def _condition(
+    learner: Learner, support: Images, chunk: int, device: torch.device
+) -> tuple[Tensor | None, Film]:
     """The set encoder's outputs [N, d], a leaf, and the FiLM values made of them."""
     if learner.embed is None or learner.generate is None:
         return None, {}
-    outputs = encode_all(learner.embed, support, chunk).requires_grad_()
+    outputs = encode_all(learner.embed, support, chunk, device).requires_grad_()
     with torch.enable_grad():
         return outputs, learner.generate(outputs)
 

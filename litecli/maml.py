@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from litecli.lite import Images, Task, parts
+from litecli.image_stream import Images, parts, read_ahead
+from litecli.lite import Task
 
 Features = Callable[[Mapping[str, Tensor], Tensor], Tensor]  # weights, images -> features [B, D]
 MakeOptimizer = Callable[[list[Tensor]], torch.optim.Optimizer]
@@ -86,15 +87,15 @@ def loss_backward(
 
     Returns the mean cross-entropy.
     """
-    total = 0.0
-    for part in parts(len(labels), chunk):
+    sums = list[Tensor]()
+    ahead = read_ahead(images, parts(len(labels), chunk), labels.device)
+    for pixels, own in zip(ahead, labels.split(chunk), strict=True):
         with torch.enable_grad():
-            scores = adapted.scores(features(adapted.weights, images[part]))
-            own = labels[part.to(labels.device)]
+            scores = adapted.scores(features(adapted.weights, pixels))
             summed = functional.cross_entropy(scores, own, reduction="sum")
             (summed * (scale / len(labels))).backward()
-        total += float(summed.detach())
-    return total / len(labels)
+        sums.append(summed.detach())  # read at the end: a GPU would be waited for
+    return sum(torch.stack(sums).tolist()) / len(labels)
 
 
 def maml_backward(

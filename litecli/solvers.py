@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from litecli import maml
-from litecli.lite import ImagesByNumber, encode_all, parts
+from litecli.image_stream import ImagesByNumber, parts, read_ahead
+from litecli.lite import encode_all
 from litecli.model import FewShotModel
 
 Inputs = Callable[[np.ndarray], Tensor]  # photo numbers [B] -> network inputs [B, 3, S, S]
@@ -84,7 +85,10 @@ class FilmFeatures:
         def features(numbers: np.ndarray) -> np.ndarray:
             photos = ImagesByNumber(self.inputs, numbers)
             encoded = encode_all(
-                lambda images: self.model.features(images, self.bf16, film), photos, self.chunk
+                lambda images: self.model.features(images, self.bf16, film),
+                photos,
+                self.chunk,
+                self.model.log_scale.device,
             )
             return encoded.cpu().numpy()
 
@@ -103,7 +107,10 @@ def film_features(
 ) -> FilmFeatures:
     """The solver of a model with FiLM for tasks of the photos `numbers` [n], embedded here once."""
     embedded = encode_all(
-        lambda images: model.embed(images, bf16), ImagesByNumber(inputs, numbers), chunk
+        lambda images: model.embed(images, bf16),
+        ImagesByNumber(inputs, numbers),
+        chunk,
+        model.log_scale.device,
     )
     outputs = embedded.new_zeros(int(numbers.max()) + 1, embedded.shape[1])
     outputs[torch.from_numpy(numbers)] = embedded
@@ -136,11 +143,9 @@ class GradientSteps:
 
         def scores(numbers: np.ndarray) -> np.ndarray:
             photos = ImagesByNumber(self.inputs, numbers)
+            ahead = read_ahead(photos, parts(len(photos), self.chunk), self.device)
             with torch.no_grad():
-                batches = [
-                    adapted.scores(self.features(adapted.weights, photos[part]))
-                    for part in parts(len(photos), self.chunk)
-                ]
+                batches = [adapted.scores(self.features(adapted.weights, x)) for x in ahead]
             return torch.cat(batches).cpu().numpy()
 
         return Classifier(scores, sum(tensor.numel() for tensor in adapted.tensors()))

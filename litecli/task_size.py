@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from litecli import lite
 from litecli.config import EpisodeConfig, TrainConfig
 from litecli.episodes import Source
+from litecli.image_stream import parts
 
 
 def largest_task(episodes: EpisodeConfig, sources: Sequence[Source]) -> tuple[int, int]:
@@ -30,7 +30,7 @@ def at_once(config: TrainConfig, support: int, query: int) -> int:
     else:
         back = {"exact": support, "none": 0}.get(config.gradient, min(config.lite_h, support))
     passes = ((back, config.chunk), (query, config.query_batch))
-    return max((len(part) for size, most in passes for part in lite.parts(size, most)), default=1)
+    return max((len(part) for size, most in passes for part in parts(size, most)), default=1)
 
 
 def graph_bytes(network: nn.Module, image_size: int, bf16: bool = False) -> int:

@@ -11,6 +11,8 @@ from litecli.augment import View
 from litecli.config import Baseline, TrainConfig
 from litecli.episodes import Source, sample_fixed
 from litecli.evaluation import solve_task
+from litecli.image_stream import ImagesByNumber
+from litecli.lite import encode_all
 from litecli.model import FewShotModel
 from litecli.solvers import FrozenFeatures, TaskSolver
 from litecli.training_data import TrainingData
@@ -65,12 +67,13 @@ def _solver(
     everything = np.arange(len(rows))
     if model.has_film:
         return solvers.film_features(model, inputs, everything, fit, config.chunk, bf16)
-    with torch.no_grad():
-        batches = [
-            model.features(inputs(everything[i : i + config.chunk]), bf16).cpu().numpy()
-            for i in range(0, len(rows), config.chunk)
-        ]
-    return FrozenFeatures(np.concatenate(batches), fit)
+    features = encode_all(
+        lambda images: model.features(images, bf16),
+        ImagesByNumber(inputs, everything),
+        config.chunk,
+        model.log_scale.device,
+    )
+    return FrozenFeatures(features.cpu().numpy(), fit)
 
 
 def _thinned(source: Source) -> tuple[Source, list[int]]:

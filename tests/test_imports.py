@@ -14,8 +14,8 @@ PACKAGE = Path(litecli.__file__).parent
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
     "errors config events",
-    "labelled walk drawn_shapes drawn_backgrounds episodes profile lite storage encoder",
-    "memory colours",
+    "labelled walk drawn_shapes drawn_backgrounds episodes profile image_stream storage encoder",
+    "memory colours lite",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "weights hub graph run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out mahalanobis_gradient ranks film",
@@ -48,7 +48,7 @@ TORCH_SIDE = {
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
     *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
     *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
-    *("composites", "atlas"),
+    *("composites", "atlas", "image_stream"),
 }
 # What the torch-free side may load from there inside a function, when it is handed torch tensors.
 HANDED_TENSORS = {"heads": {"mahalanobis_gradient"}}

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from litecli import lite
 from litecli.heads import HEADS
+from litecli.image_stream import parts, read_ahead
 from litecli.lite import Film, Learner, Subset, Task
 
 WAY, NUM_SUPPORT, NUM_QUERY, NUM_BACK = 3, 6, 7, 2
@@ -284,8 +285,8 @@ def test_stratified_passes_over_gaps_in_the_labels() -> None:
 
 
 def test_no_images_are_no_parts() -> None:
-    assert list(lite.parts(0, 3)) == []
-    assert [part.tolist() for part in lite.parts(5, 3)] == [[0, 1, 2], [3, 4]]
+    assert list(parts(0, 3)) == []
+    assert [part.tolist() for part in parts(5, 3)] == [[0, 1, 2], [3, 4]]
 
 
 def test_cost_is_n_forwards_and_h_plus_m_with_gradient() -> None:
@@ -329,13 +330,13 @@ def test_the_next_images_are_read_while_these_are_used() -> None:
                 raise OSError("gone")
             return indices.double()
 
-    ahead = lite.read_ahead(Slow(), lite.parts(6, 2))
+    ahead = read_ahead(Slow(), parts(6, 2))
     assert next(ahead).tolist() == [0, 1]
     assert began[1].wait(10)  # with nobody asking for it yet
     assert next(ahead).tolist() == [2, 3]
     with pytest.raises(OSError, match="gone"):  # where its images would have come
         next(ahead)
-    assert list(lite.read_ahead(Slow(), [])) == []
+    assert list(read_ahead(Slow(), [])) == []
 
 
 def test_grad_mode_survives_an_error() -> None:

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from litecli import backbone, lite, memory, rehearsal, task_size
+from litecli import backbone, memory, rehearsal, task_size
 from litecli.config import LEARNER_HEADS, EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
+from litecli.image_stream import parts
 from litecli.model import FewShotModel
 from litecli.rehearsal import Rehearsal, fit
 
@@ -86,7 +87,7 @@ def test_small_tasks_are_not_rehearsed_as_large_ones(made_up: list[int]) -> None
     sources = [Source("small", ("a", "b"), (tuple(range(6)), tuple(range(6, 10))))]
     assert task_size.largest_task(TASK, sources) == (10, 8)
     fit(config_of(), model_of(), sources, False)
-    assert max(made_up) == max(len(part) for part in lite.parts(10, 40))
+    assert max(made_up) == max(len(part) for part in parts(10, 40))
 
 
 def test_what_cannot_fit_is_refused_with_what_it_needs(made_up: list[int]) -> None:

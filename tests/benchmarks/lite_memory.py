@@ -30,6 +30,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
 
     from litecli import backbone, lite, memory
     from litecli.augment import View
+    from litecli.image_stream import ImagesByNumber
     from litecli.model import FewShotModel
     from litecli.pixels import PixelStore
 
@@ -43,8 +44,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     def task(num_support: int) -> lite.Task:
         numbers = torch.arange(num_support).numpy()
         labels = (torch.arange(num_support) % WAY).to(device)
-        queries = lite.ImagesByNumber(view, numbers[:QUERIES])
-        return lite.Task(lite.ImagesByNumber(view, numbers), labels, queries, labels[:QUERIES])
+        queries = ImagesByNumber(view, numbers[:QUERIES])
+        return lite.Task(ImagesByNumber(view, numbers), labels, queries, labels[:QUERIES])
 
     def peak() -> int:
         if device.type == "cuda":

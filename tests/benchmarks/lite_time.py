@@ -17,6 +17,7 @@ import torch
 
 from litecli import backbone, lite
 from litecli.config import FILM_LEARNERS, LEARNER_HEADS
+from litecli.image_stream import parts
 from litecli.model import FewShotModel
 
 WAY = 10
@@ -63,10 +64,10 @@ def task_and_floor(
                 return network(pool[:count])
 
         with torch.no_grad():
-            for part in lite.parts(arguments.support, arguments.chunk):
+            for part in parts(arguments.support, arguments.chunk):
                 outputs(len(part))
         for count in backwards:
-            for part in lite.parts(count, arguments.chunk):
+            for part in parts(count, arguments.chunk):
                 outputs(len(part)).sum().backward()
 
     def floor() -> None:
