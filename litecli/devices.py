@@ -10,7 +10,11 @@ from litecli.errors import ExitCode, LiteError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device to train on; LiteError (MACHINE) when the one asked for is not there."""
+    """The device to train on; LiteError (MACHINE) when the one asked for is not there.
+
+    On CUDA, fp32 is fp32 from then on (no TF32 in convolutions), and convolutions add up in the
+    same order each time: a resumed run ends with the same bits.
+    """
     if name == "auto":
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
@@ -19,6 +23,9 @@ def resolve_device(name: str) -> torch.device:
         raise LiteError(
             f"No {name} device on this machine.", fix="--device auto", code=ExitCode.MACHINE
         )
+    if name == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
     return torch.device(name)
 
 

@@ -48,7 +48,7 @@ class EpisodicStage:
 
     def steps(self, first: int) -> Iterator[float]:
         """See `Stage.steps`; the ranks take the steps together, from where rank 0 stands."""
-        if self.ranks.count > 1:
+        if not self.ranks.alone:
             first, tensors = self.ranks.from_first(first, state_tensors(self, self.model))
             if not self.ranks.leads:
                 restore(self, self.model, tensors)

@@ -43,6 +43,11 @@ class Ranks:
         """Whether this process writes, validates and talks."""
         return self.rank == 0
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is nobody to talk to; one process that is connected talks to itself."""
+        return self.count == 1 and self.group is None
+
     def share_of(self, numbers: range) -> list[int]:
         """Those of a step's tasks that this rank takes; the ranks together take each one once."""
         return [k for k in numbers if k % self.count == self.rank]
@@ -76,7 +81,7 @@ class Ranks:
         return self._exchange(value, None)
 
     def _exchange(self, value: Any, failure: "_Failure | None") -> list[Any]:
-        if self.count == 1:
+        if self.alone:
             return [value]
         told: list[Any] = [None] * self.count
         with _connected():
@@ -101,7 +106,7 @@ class Ranks:
 
         A parameter that has a gradient on no rank keeps none. Raises as `exchange`.
         """
-        if self.count == 1:
+        if self.alone:
             return list(losses)
         told = self.exchange((list(losses), [p.grad is not None for p in parameters]))
         reached = map(any, zip(*(has for _, has in told), strict=True))

@@ -84,7 +84,9 @@ def restore(stage: Stage, model: FewShotModel, tensors: Mapping[str, Tensor]) ->
     for name, value in part("optimizer").items():
         number, _, slot = name.partition(".")
         like = parameters[int(number)]
-        if value.shape == like.shape:  # moments lie in memory as their parameter does
+        # Moments lie in memory as their parameter does. A step count stays on the processor, also
+        # that of a parameter which is one number as it is.
+        if slot != "step" and value.shape == like.shape:
             value = torch.empty_like(like, dtype=value.dtype).copy_(value)
         slots.setdefault(int(number), {})[slot] = value
     stage.optimizer.load_state_dict({**state, "state": slots})

@@ -5,8 +5,9 @@
 Whole: photos of drawn things in ten folders, all ways in turn, each a process of its own with its
 start; beside the seconds, how far the features are from onnxruntime's and how many of the photos
 the check names otherwise. Alone: photos a second of what `adapt` calls, as it calls it, beside
-timm's own network in bf16 and channels-last on batches that wait on the device. With CUDA, CUDA's
-rows are added. A MODEL is a name of `litecli models list` or a folder.
+timm's own network in channels-last on batches that wait on the device; the ratio is to its bf16.
+With CUDA, CUDA's rows are added; `--ways onnx torch_fp32_cuda` leaves out the others. A MODEL is
+a name of `litecli models list` or a folder.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from made_photos import MEGAPIXELS_12, environment, write_photos
 from litecli import backbone, images, library
 from litecli.encoder import Encoder, PhotoEncoder
 from litecli.model_library import Model
-from litecli.torch_encoder import CUDA_TOGETHER, TorchEncoder
+from litecli.torch_encoder import CUDA_CHUNK, CUDA_TOGETHER, TorchEncoder
 
 FP32 = "import sys; from litecli.cli import main; sys.exit(main())"
 BF16 = (
@@ -47,9 +48,9 @@ def ways(cuda: bool) -> dict[str, tuple[str, tuple[str, ...]]]:
     return chosen
 
 
-def whole(model: Model, photos: Path, runs: int, scratch: Path) -> None:
+def whole(model: Model, photos: Path, runs: int, scratch: Path, wanted: list[str]) -> None:
     """Print the table of whole processes."""
-    chosen = ways(torch.cuda.is_available())
+    chosen = {name: way for name, way in ways(torch.cuda.is_available()).items() if name in wanted}
     took: dict[str, list[float]] = {name: [] for name in chosen}
     told: dict[str, dict] = {}
     for _ in range(runs):
@@ -80,11 +81,10 @@ def whole(model: Model, photos: Path, runs: int, scratch: Path) -> None:
         )
 
 
-def alone(model: Model, runs: int) -> None:
+def alone(model: Model, runs: int, wanted: list[str]) -> None:
     """Print the table of the network alone; each row is a process, for threads are set but once."""
-    names = list(ways(torch.cuda.is_available()))
-    devices = ("cpu", "cuda")[: 1 + torch.cuda.is_available()]
-    names += [f"timm bf16 {device}" for device in devices]
+    devices = sorted({"cuda" if "cuda" in way else "cpu" for way in wanted})
+    names = wanted + [f"timm {kind} {device}" for device in devices for kind in ("fp32", "bf16")]
     free = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     rates: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
@@ -106,7 +106,8 @@ def rate(model: Model, name: str) -> float:
     shape = (CUDA_TOGETHER, len(preprocess.crops), 3, side, side)
     looks = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     if name.startswith("timm"):
-        encode = of_timm(model, name.split()[-1], looks)
+        _, kind, device = name.split()
+        encode = of_timm(model, device, looks, torch.bfloat16 if kind == "bf16" else torch.float32)
     elif name == "onnx":
         encode = encoded_by(Encoder(model.folder), looks)
     else:
@@ -127,13 +128,16 @@ def encoded_by(encoder: PhotoEncoder, looks: np.ndarray) -> Callable[[], object]
     return lambda: list(images.in_order(encoder.each_look, looks))
 
 
-def of_timm(model: Model, device: str, looks: np.ndarray) -> Callable[[], object]:
-    """The bare network on batches of eight on the processor, of all photos on CUDA."""
+def of_timm(
+    model: Model, device: str, looks: np.ndarray, dtype: torch.dtype
+) -> Callable[[], object]:
+    """The bare network on batches of eight on the processor, of 64 on CUDA."""
     torch.set_num_threads(images.workers())
-    form = {"dtype": torch.bfloat16, "memory_format": torch.channels_last}
+    torch.backends.cudnn.allow_tf32 = False
+    form = {"dtype": dtype, "memory_format": torch.channels_last}
     network = backbone.from_model(model.folder, model.config).network.to(device, **form)
     batch = torch.from_numpy(looks).flatten(0, 1).to(device, **form)
-    parts = batch.split(8 if device == "cpu" else len(batch))
+    parts = batch.split(8 if device == "cpu" else CUDA_CHUNK)
 
     def encode() -> None:
         with torch.inference_mode():
@@ -151,19 +155,22 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100)
     parser.add_argument("--size", type=int, nargs=2, default=MEGAPIXELS_12)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", help="such as onnx torch_fp32_cuda; all")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
         print(rate(library.find_model(arguments.models[0]), arguments.alone))
         return
+    every = [*ways(torch.cuda.is_available())]
+    wanted = [w for w in every if not arguments.ways or w.replace(" ", "_") in arguments.ways]
     print(f"{arguments.photos} photos, {arguments.size}, {images.workers()} cores")
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         write_photos(photos, 10, arguments.photos // 10, tuple(arguments.size))
         for model in map(library.find_model, arguments.models):
             print(f"\n{model.name}, {model.config.preprocess.image_size} px")
-            whole(model, photos, arguments.runs, Path(name))
-            alone(model, arguments.runs)
+            whole(model, photos, arguments.runs, Path(name), wanted)
+            alone(model, arguments.runs, wanted)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
 The floor is the bare timm network: N forwards without gradient, H and M forwards with their
 backwards, in the same chunks and the same precision. With FiLM it also has the set encoder's N
 forwards and H forward-backwards. Task and floor take turns; the ratio is the median of the pairs'.
+All images wait on the device, or with --from-host those of the task in the processor's memory.
 Processor time is printed beside the clock's, for a machine that has other things to do.
 """
 
@@ -17,6 +18,7 @@ import torch
 
 from litecli import backbone, lite
 from litecli.config import FILM_LEARNERS, LEARNER_HEADS
+from litecli.devices import resolve_device
 from litecli.image_stream import parts
 from litecli.model import FewShotModel
 
@@ -29,7 +31,7 @@ def task_and_floor(
     learner_name: str, num_query: int, arguments: argparse.Namespace
 ) -> tuple[Passes, Passes]:
     """The two things to time, on the same network and images."""
-    device = torch.device(arguments.device)
+    device = resolve_device(arguments.device)
     film = learner_name in FILM_LEARNERS
     built = backbone.build(arguments.backbone, "none", arguments.size)
     model = FewShotModel(built, LEARNER_HEADS.get(learner_name, "cosine"), film).to(device)
@@ -39,7 +41,8 @@ def task_and_floor(
     # The same few images over and over: reading them is not what is measured.
     pool = torch.randn(arguments.chunk, 3, arguments.size, arguments.size, device=device)
     pool = pool.contiguous(memory_format=torch.channels_last)
-    support, query = Repeated(pool, arguments.support), Repeated(pool, num_query)
+    read = pool.cpu() if arguments.from_host else pool
+    support, query = Repeated(read, arguments.support), Repeated(read, num_query)
     queries = torch.arange(num_query) % WAY
     task = lite.Task(support, labels.to(device), query, queries.to(device))
 
@@ -114,12 +117,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bf16", action="store_true")
+    parser.add_argument(
+        "--from-host",
+        action="store_true",
+        help="the task's images, not the floor's, are on the CPU",
+    )
     learners = ("protonets", "ridge", "cnaps", "simple-cnaps")
     parser.add_argument("--learner", nargs="+", choices=learners, default=learners)
     arguments = parser.parse_args()
     print(
         f"{arguments.backbone}, {arguments.size} px, {'bf16' if arguments.bf16 else 'fp32'}, "
-        f"{arguments.device}, {torch.get_num_threads()} threads, N = {arguments.support}, "
+        f"{arguments.device}{' from the host' * arguments.from_host}, "
+        f"{torch.get_num_threads()} threads, N = {arguments.support}, "
         f"H = {arguments.h}, chunk {arguments.chunk}, median of {arguments.repeats}"
     )
     print(f"{'learner':>12} {'M':>4} {'floor s':>8} {'task s':>8} {'ratio':>6} {'processor':>9}")
@@ -136,7 +145,7 @@ def main() -> None:
             ratio = statistics.median(task / least for least, _, task, _ in pairs)
             processor = statistics.median(task / least for _, least, _, task in pairs)
             print(
-                f"{learner:>12} {num_query:>4} {floors:>8.2f} {tasks:>8.2f} {ratio:>6.2f} "
+                f"{learner:>12} {num_query:>4} {floors:>8.3f} {tasks:>8.3f} {ratio:>6.2f} "
                 f"{processor:>9.2f}",
                 flush=True,
             )

@@ -1,0 +1,354 @@
+"""What only a GPU can get wrong. `LITECLI_TEST_DEVICE=cpu` runs the same lines without one."""
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from litecli import (
+    audit,
+    backbone,
+    baselines,
+    best_model,
+    lite,
+    model_folder,
+    personalize,
+    ranks,
+    solvers,
+)
+from litecli.audit_data import AuditSettings, drawn_tasks
+from litecli.config import BASELINES, EpisodeConfig, TrainConfig
+from litecli.devices import resolve_device
+from litecli.episodes import Source
+from litecli.episodic import EpisodicStage
+from litecli.errors import LiteError
+from litecli.events import Finished, Stepped
+from litecli.image_stream import parts, read_ahead
+from litecli.model import FewShotModel
+from litecli.model_library import open_model
+from litecli.planning import is_out_of_memory
+from litecli.ranks import Ranks
+from litecli.run_folder import RunFolder
+from litecli.torch_encoder import TorchEncoder
+from litecli.training import meta_train
+
+from . import test_learners, test_lite, test_lite_film
+from .test_ranks import NETWORK, SIDE
+from .test_training import assert_same_outcome, outcome, stop_after, write_tensors
+
+DEVICE = os.environ.get("LITECLI_TEST_DEVICE", "cuda")
+pytestmark = pytest.mark.skipif(
+    DEVICE == "cuda" and not torch.cuda.is_available(), reason="needs a CUDA device"
+)
+needs_memory_of_its_own = pytest.mark.skipif(DEVICE != "cuda", reason="of CUDA's own memory")
+
+
+@pytest.fixture
+def device() -> torch.device:
+    return resolve_device(DEVICE)
+
+
+def placed(task: lite.Task, device: torch.device) -> lite.Task:
+    """The labels on the device; images come from the processor's memory."""
+    return replace(
+        task,
+        support_labels=task.support_labels.to(device),
+        query_labels=task.query_labels.to(device),
+    )
+
+
+@pytest.fixture
+def free_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+
+
+# Images on their way
+
+
+class Numbered:
+    """Images that say who they are, read slower or faster than they are used."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        return indices.float()[:, None, None, None].expand(-1, 3, 512, 512).contiguous()
+
+
+def test_images_arrive_whole_however_late_the_device_is(device: torch.device) -> None:
+    sums = []
+    for chunk in read_ahead(Numbered(), parts(40, 3), device):
+        assert chunk.device.type == device.type
+        if device.type == "cuda":
+            torch.cuda._sleep(20_000_000)  # the device is busy: the next copies overtake it
+        sums.append(chunk.mean((1, 2, 3)))
+        del chunk
+    assert torch.cat(sums).tolist() == list(range(40))
+
+
+@needs_memory_of_its_own
+def test_images_that_wait_do_not_pile_up(device: torch.device) -> None:
+    one = 3 * 3 * 512 * 512 * 4
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    for chunk in read_ahead(Numbered(), parts(39, 3), device):
+        torch.cuda._sleep(20_000_000)
+        del chunk
+    assert torch.cuda.max_memory_allocated() - before <= 4 * one
+
+
+def test_images_on_the_device_stay_there(device: torch.device) -> None:
+    images = torch.arange(7.0, device=device)[:, None]
+    found = torch.cat(list(read_ahead(images, parts(7, 2), device)))
+    assert torch.equal(found, images)
+
+
+# Gradients
+
+
+@pytest.mark.parametrize("head", test_lite.HEADS)
+def test_the_mean_over_all_subsets_is_the_full_gradient(head: str, device: torch.device) -> None:
+    learner, task = test_lite.TinyLearner(head).to(device), test_lite.make_task()
+    there = placed(task, device)
+    drawn = []
+    for subset in test_lite.every_lite_subset(task.support_labels):
+        learner.backward(there, subset)
+        drawn.append({name: value.cpu() for name, value in learner.gradients().items()})
+    whole = replace(
+        there,
+        support_images=cast(Tensor, task.support_images).to(device),
+        query_images=cast(Tensor, task.query_images).to(device),
+    )
+    expected = test_lite.full_gradients(learner, whole)
+    equal = [1 / len(drawn)] * len(drawn)
+    expected = {name: value.cpu() for name, value in expected.items()}
+    test_lite.assert_equal(test_lite.mean(drawn, equal), expected, 1e-10)
+
+
+@pytest.mark.parametrize("head", test_lite_film.LEARNERS)
+def test_with_film_exact_is_full_and_as_on_the_processor(head: str, device: torch.device) -> None:
+    model, task = test_lite_film.make_model(head), test_lite_film.make_task()
+    expected = test_lite_film.full(model, task)
+    model, there = model.to(device), placed(task, device)
+    whole = test_lite_film.WHOLE
+    found = test_lite_film.backward(model, there, whole, whole)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name].cpu(), value, rtol=1e-9, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("learner", ["protonets", "ridge", "cnaps", "simple-cnaps"])
+def test_exact_is_full_in_float32(learner: str, device: torch.device) -> None:
+    def gradients(gradient: str) -> dict[str, Tensor]:
+        stage = test_learners.stage_of(learner, film="on", gradient=gradient)
+        stage.model.to(device)
+        return {name: value.cpu() for name, value in test_learners.gradients(stage).items()}
+
+    test_learners.assert_same_gradients(gradients("exact"), gradients("full"), 1e-4)
+
+
+# Training
+
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def config_of(tmp_path: Path, write_objects: Callable[..., Path]) -> MakeConfig:
+    """A few tasks with a network that is quick, into the folder of this name."""
+    counts = dict.fromkeys(("keys", "mug", "bowl", "wallet"), 6)
+    settings = TrainConfig(
+        data=(str(write_objects(counts, "photos")),),
+        val=str(write_objects(counts, "checking")),
+        backbone="test_convnext",
+        weights="none",
+        image_size=SIDE,
+        lite_h=3,
+        chunk=4,
+        episodes=EpisodeConfig(way_min=2, way_max=3, support_max=8, query=2),
+        query_batch=4,
+        tasks=6,
+        tasks_per_step=2,
+        lr=1e-4,
+        backbone_lr=1.0,
+        warmup=1,
+        val_every=2,
+        val_tasks=3,
+        workers=2,
+        precision="fp32",
+        device=DEVICE,
+    )
+
+    def make(out: str, **changes: object) -> TrainConfig:
+        return replace(settings, out=str(tmp_path / out), **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_model, "write_model", write_tensors)
+    monkeypatch.setattr(RunFolder, "draw_curves", lambda self: None)
+
+
+def losses_of(config: TrainConfig) -> list[float]:
+    return [event.loss for event in meta_train(config) if isinstance(event, Stepped)]
+
+
+LEARNERS = ["protonets", "ridge", "cnaps", "simple-cnaps", "maml"]
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_the_losses_are_those_of_the_processor(
+    learner: str, quick: None, config_of: MakeConfig
+) -> None:
+    there = config_of("there", learner=learner)
+    here = config_of("here", learner=learner, device="cpu")
+    assert losses_of(there) == pytest.approx(losses_of(here), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("learner", "precision"),
+    [*((learner, "fp32") for learner in LEARNERS), ("protonets", "bf16"), ("cnaps", "bf16")],
+)
+def test_a_run_that_is_stopped_ends_with_the_same_bits(
+    learner: str, precision: str, quick: None, tmp_path: Path
+) -> None:
+    config = config_of("run", learner=learner, precision=precision)
+    whole = replace(config, out=str(tmp_path / "whole"))
+    list(meta_train(whole))
+    stop_after(config, 4)
+    list(meta_train(config, resume=True))
+    assert_same_outcome(config, outcome(whole))
+
+
+def test_every_gradient_and_memory_that_is_asked_for(quick: None, config_of: MakeConfig) -> None:
+    for gradient in ("exact", "full", "none", "small-task"):
+        assert len(losses_of(config_of(gradient, gradient=gradient))) == 3
+    events = list(meta_train(config_of("fitted", memory="6GB")))
+    finished = events[-1]
+    assert isinstance(finished, Finished) and finished.peak_memory > 0
+
+
+def test_the_best_model_of_a_run_can_be_used(tmp_path: Path, config_of: MakeConfig) -> None:
+    list(meta_train(config_of("run")))
+    assert open_model(tmp_path / "run" / "model").config.architecture == "test_convnext"
+
+
+def test_one_connected_process_takes_the_steps_of_one_alone(
+    device: torch.device, free_port: None, config_of: MakeConfig
+) -> None:
+    """Through NCCL on a GPU, with nobody else there."""
+
+    def run(place: Ranks) -> tuple[list[float], list[Tensor]]:
+        torch.manual_seed(0)
+        model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine").to(device)
+        noise = np.random.default_rng(0).integers(0, 256, (40, SIDE, SIDE, 3), dtype=np.uint8)
+        pools = tuple(tuple(range(c, c + 10)) for c in range(0, 40, 10))
+        source = Source("made", ("a", "b", "c", "d"), pools)
+        stage = EpisodicStage(model, config_of("x"), noise.__getitem__, [source], False, place)
+        return list(stage.steps(0)), [p.detach().cpu() for p in model.parameters()]
+
+    alone = run(ranks.ALONE)
+    group = ranks._connect(0, 1)
+    try:
+        place = Ranks(0, 1, 0, group)
+        assert place.device(device) == device and place.exchange("word") == ["word"]
+        together = run(place)
+        if device.type == "cuda":
+            used = torch.distributed.distributed_c10d._get_default_group()
+            assert used._get_backend(device).name() == "nccl"
+    finally:
+        torch.distributed.destroy_process_group()
+    assert together[0] == pytest.approx(alone[0], rel=1e-4)
+    for found, expected in zip(together[1], alone[1], strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@needs_memory_of_its_own
+def test_a_process_without_a_gpu_of_its_own_is_told(device: torch.device) -> None:
+    count = torch.cuda.device_count()
+    with pytest.raises(LiteError, match="has no GPU of its own"):
+        Ranks(count, count + 1, count).device(device)
+
+
+@needs_memory_of_its_own
+def test_too_little_memory_is_told_as_such(device: torch.device) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, device=device)
+    assert is_out_of_memory(caught.value)
+
+
+# Answers
+
+
+def test_adapt_gives_the_profile_of_the_processor(
+    tmp_path: Path, write_objects: Callable[..., Path]
+) -> None:
+    torch.manual_seed(0)
+    model_folder.fetch("test_byobnet", tmp_path / "made", "none", image_size=32)
+    model = open_model(tmp_path / "made")
+    folder = write_objects({"keys": 9, "mug": 9, "bowl": 8})
+    here = personalize.adapt(folder, model, name="mine")
+    there = personalize.adapt(
+        folder, model, name="mine", make_encoder=partial(TorchEncoder, model, DEVICE)
+    )
+    found, expected = there.profile.embeddings, here.profile.embeddings
+    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+    assert there.objects == here.objects and there.forecast == here.forecast
+    assert there.profile.temperature == pytest.approx(here.profile.temperature, rel=1e-3)
+
+
+def test_many_photos_are_encoded_in_order(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model_folder.fetch("test_byobnet", tmp_path / "made", "none", image_size=32)
+    model = open_model(tmp_path / "made")
+    looks = np.random.default_rng(0).standard_normal((150, 1, 3, 32, 32)).astype(np.float32)
+    encoder = TorchEncoder(model, DEVICE)
+    together = encoder.each_look(looks)
+    for n in (0, 63, 64, 128, 149):
+        alone = encoder.each_look(looks[n])
+        assert np.abs(together[n] - alone).max() < 1e-3 * np.abs(alone).max()
+
+
+@pytest.mark.parametrize("name", ["maml", "finetune-film"])
+def test_gradient_steps_on_photos(name: str, device: torch.device) -> None:
+    model = FewShotModel(backbone.build("test_convnext", "none", SIDE), "cosine").to(device)
+    images = torch.rand(12, 3, SIDE, SIDE)
+    make = baselines.maml_solver if name == "maml" else baselines.finetune_film
+    solver = make(
+        model, lambda n: images[torch.from_numpy(n)], replace(BASELINES[name], steps=2), 5
+    )
+    scores = solver.adapt(np.arange(9), np.arange(9) % 3).scores(np.arange(12))
+    assert scores.shape == (12, 3) and np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("head", ["generated", "mahalanobis"])
+def test_film_and_generated_heads(head: str, device: torch.device) -> None:
+    model = FewShotModel(backbone.build("test_convnext", "none", SIDE), head, film=True).to(device)
+    images = torch.rand(12, 3, SIDE, SIDE)
+    fit = baselines.own_head(model)
+    numbers = np.arange(12)
+    solver = solvers.film_features(model, lambda n: images[torch.from_numpy(n)], numbers, fit, 5)
+    scores = solver.adapt(np.arange(9), np.arange(9) % 3).scores(numbers)
+    assert scores.shape == (12, 3) and np.isfinite(scores).all()
+
+
+def test_the_audit_runs_there(device: torch.device) -> None:
+    torch.manual_seed(0)
+    model = FewShotModel(backbone.build("test_convnext", "none", SIDE), "cosine", film=True)
+    model = model.to(device)
+    settings = AuditSettings(way=3, support=8, query=2, tasks=1, draws=3, lite_h=(2,), seed=0)
+    rows = audit.audit(model, drawn_tasks(settings, SIDE), settings)
+    exact = next(row for row in rows if row.gradient == "exact")
+    assert exact.bias < 1e-4 and all(np.isfinite(row.bias) for row in rows)
