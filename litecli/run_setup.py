@@ -21,8 +21,8 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # for random weights
         built = backbones.build(config.backbone, config.weights, config.image_size, offline)
-    check_learnable(config, built.network)
-    model = FewShotModel(built, training_head(config), config.uses_film)
+        check_learnable(config, built.network)
+        model = FewShotModel(built, training_head(config), config.uses_film)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

@@ -1,6 +1,7 @@
 """Every learner in the stage that trains it: what learns, what stays, what a step is made of."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from litecli.config import LEARNER_HEADS, LEARNERS, EpisodeConfig, TrainConfig
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
 from litecli.model import FewShotModel
+from litecli.run_setup import initial_model
 
 SIDE = 32
 
@@ -89,6 +91,18 @@ def test_every_parameter_learns(learner: str, film: str) -> None:
     # MAML scores with the head of its inner loop: it has no scale to learn.
     unused = {"log_scale"} if learner == "maml" else set()
     assert changed_by_training(stage) == trainable(stage) - unused
+
+
+def test_a_seed_gives_the_same_model_whatever_was_drawn_before() -> None:
+    config = TrainConfig(learner="cnaps", backbone="test_convnext", weights="none", image_size=SIDE)
+    models = []
+    for seed in (config.seed, config.seed, config.seed + 1):
+        torch.rand(1)
+        models.append(initial_model(replace(config, seed=seed), torch.device("cpu"), True))
+    first, second, other = (model.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    drawn = {"set_encoder.blocks.0.weight", "generator.strength", "head_generator.inner_weight"}
+    assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
 @pytest.mark.parametrize("learner", ["cnaps", "simple-cnaps"])
