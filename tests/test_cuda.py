@@ -184,6 +184,7 @@ def config_of(tmp_path: Path, write_objects: Callable[..., Path]) -> MakeConfig:
         warmup=1,
         val_every=2,
         val_tasks=3,
+        inner_steps=2,
         workers=2,
         precision="fp32",
         device=DEVICE,
@@ -222,10 +223,10 @@ def test_the_losses_are_those_of_the_processor(
     [*((learner, "fp32") for learner in LEARNERS), ("protonets", "bf16"), ("cnaps", "bf16")],
 )
 def test_a_run_that_is_stopped_ends_with_the_same_bits(
-    learner: str, precision: str, quick: None, tmp_path: Path
+    learner: str, precision: str, quick: None, config_of: MakeConfig
 ) -> None:
     config = config_of("run", learner=learner, precision=precision)
-    whole = replace(config, out=str(tmp_path / "whole"))
+    whole = config_of("whole", learner=learner, precision=precision)
     list(meta_train(whole))
     stop_after(config, 4)
     list(meta_train(config, resume=True))
