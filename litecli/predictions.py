@@ -110,8 +110,9 @@ class _Answerer:
         profile = self.profile
         feature, novelty = self._look(centre)
         if novelty > profile.unknown_threshold:
-            ends = [sides.end_input(end, self.preprocess) for end in sides.ends_of(photo.image)]
-            feature, novelty = sides.look_at_ends((feature, novelty), ends, self._look)
+            squares = sides.squares_of(photo.image)
+            inputs = [sides.square_input(square, self.preprocess) for square in squares]
+            feature, novelty = sides.look_closer((feature, novelty), inputs, self._look)
         scores = self.head.score(profile.head_params, feature)
         shares = confidence.probabilities(scores, profile.temperature)[0]
         best = int(np.argmax(shares))

@@ -119,12 +119,12 @@ def test_other_photos_are_answered_by_their_centre_to_the_last_bit(
             assert passes == [1]
 
 
-def test_a_wide_stranger_stays_unknown_after_three_looks(
+def test_a_wide_stranger_stays_unknown_after_four_looks(
     tiny_model: Model, profile: Profile, passes: list[int]
 ) -> None:
     data = drawn((256, 128), 1, {})
     got = answer(data, profile, tiny_model)
-    assert not got.known and passes == [1, 1, 1]
+    assert not got.known and passes == [1, 1, 1, 1]
     assert got.novelty == by_the_centre(data, profile, tiny_model)[1]
 
 
@@ -155,26 +155,33 @@ def test_thresholds_of_the_user_change_what_is_known_and_not_the_name(
     assert loose == never == usual == dataclasses.replace(strict, known=True)
 
 
-def test_an_end_has_to_be_better_to_name_and_clearly_better_to_be_known() -> None:
-    centre = (np.array([0]), 0.5)
-    asked: list[int] = []
+@pytest.mark.parametrize("others", [(0.9, 0.9, 0.9), (0.95, 0.9, 0.85), (0.81, 1.08, 0.81)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_square_has_to_stand_out_from_the_mean_of_the_other_looks(
+    others: tuple[float, ...], place: int
+) -> None:
+    centre, *rest = others  # their mean is 0.9
 
-    def after(*gains: float) -> tuple[int, float]:
-        def look(pixels: np.ndarray) -> tuple[np.ndarray, float]:
-            asked.append(int(pixels[0]))
-            return pixels, 0.5 - gains[int(pixels[0]) - 1]
+    def with_one_at(level: float) -> tuple[int, float]:
+        """Which square names the photo (-1: the centre), and the novelty that counts."""
+        levels = [*rest[:place], level, *rest[place:]]
+        look = lambda pixels: (pixels, levels[int(pixels[0])])  # noqa: E731
+        squares = [np.array([number]) for number in range(3)]
+        feature, novelty = sides.look_closer((np.array([-1]), centre), squares, look)
+        return int(feature[0]), novelty
 
-        ends = [np.array([number]) for number in range(1, len(gains) + 1)]
-        feature, level = sides.look_at_ends(centre, ends, look)
-        return int(feature[0]), level
+    names, knows = 0.9 - sides.BETTER, 0.9 - sides.CLEARLY
+    assert with_one_at(names + 1e-6) == (-1, centre)
+    assert with_one_at(names - 1e-6) == with_one_at(knows + 1e-6) == (place, centre)
+    assert with_one_at(knows - 1e-6) == (place, knows - 1e-6)
 
-    better, clearly = sides.BETTER + 1e-6, sides.CLEARLY + 1e-6
-    assert after() == after(sides.BETTER - 1e-6, -1) == (0, 0.5)
-    assert after(better, 0) == (1, 0.5)
-    assert after(0, better) == after(better, better + 1e-6) == (2, 0.5)
-    assert after(clearly, 0) == (1, pytest.approx(0.5 - clearly))
-    assert after(better, clearly) == (2, pytest.approx(0.5 - clearly))
-    assert asked == [1, 2] * 6
+
+def test_a_square_that_is_stranger_than_the_centre_changes_nothing() -> None:
+    look = lambda pixels: (pixels, float(pixels[0]))  # noqa: E731
+    centre = (np.array([0.5]), 0.5)
+    squares = [np.array([level]) for level in (0.51, 1.5, 1.5)]
+    assert sides.look_closer(centre, squares, look) is centre
+    assert sides.look_closer(centre, [], look) is centre
 
 
 def stripes(length: int, short: int, tall: bool) -> Image.Image:
@@ -185,14 +192,15 @@ def stripes(length: int, short: int, tall: bool) -> Image.Image:
 
 
 @pytest.mark.parametrize("tall", [False, True])
-def test_ends_are_squares_against_the_short_sides(tall: bool) -> None:
+def test_squares_lie_at_both_ends_and_in_the_middle(tall: bool) -> None:
     raw = Preprocess(image_size=SIDE, crop_pct=0.5, mean=(0, 0, 0), std=UNSCALED)
-    ends = sides.ends_of(stripes(200, 120, tall))
-    first, last = (sides.end_input(end, raw)[0] for end in ends)
+    squares = sides.squares_of(stripes(200, 120, tall))
     side = round(sides.SQUARE * 120)
-    for end, start in ((first, 0), (last, 200 - side)):
-        assert end.shape == (3, SIDE, SIDE) and end.dtype == np.float32
-        along, across = end[0], end[2]
+    starts = (0, (200 - side) // 2, 200 - side)
+    for square, start in zip(squares, starts, strict=True):
+        [seen] = sides.square_input(square, raw)
+        assert seen.shape == (3, SIDE, SIDE) and seen.dtype == np.float32
+        along, across = seen[0], seen[2]
         along, across = (along.T, across.T) if tall else (along, across)
         top = (120 - side) // 2
         assert along[:, 0] == pytest.approx(np.full(SIDE, start), abs=3)
@@ -201,10 +209,10 @@ def test_ends_are_squares_against_the_short_sides(tall: bool) -> None:
         assert across[-1] == pytest.approx(np.full(SIDE, top + side - 1), abs=3)
 
 
-def test_only_long_photos_have_ends() -> None:
+def test_only_long_photos_are_looked_at_again() -> None:
     def count(length: int) -> Iterator[int]:
         for tall in (False, True):
-            yield len(sides.ends_of(stripes(length, 100, tall)))
+            yield len(sides.squares_of(stripes(length, 100, tall)))
 
     assert list(count(100)) == list(count(119)) == [0, 0]
-    assert list(count(120)) == list(count(250)) == [2, 2]
+    assert list(count(120)) == list(count(250)) == [3, 3]

@@ -36,7 +36,8 @@ from litecli.model_library import Model, find_model
 WAY, STRANGERS, SEED = 5, 60, 5
 # The looks at a photo, each one network input.
 CENTRE, WHOLE, BOXED = 0, 1, 2
-WIDE_ENDS, ENDS = [3, 4], [5, 6]  # as large as the centre square, and litecli's closer ones
+WIDE_ENDS, SQUARES = [3, 4], [5, 6, 7]  # as large as the centre square, and litecli's closer ones
+ENDS = [5, 7]
 
 Rule = Callable[[np.ndarray, np.ndarray, float], tuple[np.ndarray, float]]
 # of (scores [L, C], novelty [L] of all looks, threshold) -> the scores that name, the novelty
@@ -84,7 +85,7 @@ def looks(photo: images.LoadedPhoto, preprocess: Preprocess) -> list[np.ndarray]
     prepared += [images.to_looks(square, whole) for square in squares[:2]]
     prepared += [images.to_looks(square, preprocess) for square in squares[2:]]
     inputs = [images.to_input(pixels, preprocess) for pixels in prepared]
-    return inputs + [sides.end_input(end, preprocess) for end in sides.ends_of(image)]
+    return inputs + [sides.square_input(square, preprocess) for square in sides.squares_of(image)]
 
 
 def read_collection(folder: Path, model: Model, grounds: list[Path], count: int) -> Collection:
@@ -118,7 +119,7 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
             for place, picture in pictures(photo.image, grounds, rng):
                 loaded = images.LoadedPhoto(picture, picture.size, ())
                 made.append((see(looks(loaded, preprocess)), number, place))
-    empty = np.zeros((0, 7, crops.shape[2]))
+    empty = np.zeros((0, 8, crops.shape[2]))
     parts = [
         Pictures(np.array([r[0] for r in rows]) if rows else empty, *columns(rows))
         for rows in (wide, made)
@@ -165,8 +166,8 @@ def litecli(scores: np.ndarray, novelty: np.ndarray, threshold: float) -> tuple[
     centre = (scores[CENTRE], float(novelty[CENTRE]))
     if centre[1] <= threshold:
         return centre
-    ends = [np.array(look) for look in ENDS]
-    return sides.look_at_ends(centre, ends, lambda n: (scores[int(n)], float(novelty[int(n)])))
+    squares = [np.array(look) for look in SQUARES]
+    return sides.look_closer(centre, squares, lambda n: (scores[int(n)], float(novelty[int(n)])))
 
 
 THREE = [CENTRE, *WIDE_ENDS]
@@ -178,6 +179,7 @@ RULES: dict[str, Rule] = {
     "3 squares, probable": most_probable(THREE),
     "3 squares, least novel": least_novel(THREE),
     "close ends, least novel": least_novel([CENTRE, *ENDS]),
+    "close squares, least novel": least_novel([CENTRE, *SQUARES]),
     "litecli": litecli,
 }
 
@@ -278,7 +280,7 @@ def show(collection: Collection, model: Model, tasks: int, shots: int) -> None:
     kinds += ["wide photos"] if len(collection.wide.source) else []
     print(f"\n{collection.name}, {model.name}, {shots} photos of each object, {tasks} tasks")
     heads = "".join(f"{kind:>12}" for kind in kinds)
-    print(f"{'':24}{heads}  false accepts (foretold {100 * foretold:.0f})")
+    print(f"{'':26}{heads}  false accepts (foretold {100 * foretold:.0f})")
     for rule in RULES:
         cells = "".join(f"{counts[rule, kind]!s:>12}" for kind in kinds)
         rates = []
@@ -287,7 +289,7 @@ def show(collection: Collection, model: Model, tasks: int, shots: int) -> None:
             strangers = sum(count.strangers for count in found)
             if strangers:
                 rates.append(100 * sum(count.accepted for count in found) / strangers)
-        print(f"{rule:24}{cells}  {'  '.join(f'{rate:5.1f}' for rate in rates)}", flush=True)
+        print(f"{rule:26}{cells}  {'  '.join(f'{rate:5.1f}' for rate in rates)}", flush=True)
 
 
 def show_cost(model: Model, repeats: int = 15) -> None:
@@ -303,12 +305,12 @@ def show_cost(model: Model, repeats: int = 15) -> None:
         centre, photo = images.load_input(buffer.getvalue(), preprocess)
         encoder.features(centre)
         middle = time.perf_counter()
-        for end in sides.ends_of(photo.image):
-            encoder.features(sides.end_input(end, preprocess))
+        for square in sides.squares_of(photo.image):
+            encoder.features(sides.square_input(square, preprocess))
         times.append((middle - began, time.perf_counter() - began))
     centre, both = np.median(times, axis=0) * 1000
     print(f"\n12-megapixel JPEG, one thread, median of {repeats}:")
-    print(f"centre known {centre:.0f} ms, ends looked at too {both:.0f} ms: {both / centre:.2f} x")
+    print(f"centre known {centre:.0f} ms, three squares too {both:.0f} ms: {both / centre:.2f} x")
 
 
 def main() -> None:
