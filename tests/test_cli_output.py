@@ -14,6 +14,7 @@ from litecli.cli.output import (
     shortened,
     size,
     text_width,
+    wrapped,
 )
 
 
@@ -134,6 +135,48 @@ def test_a_narrow_terminal_gets_one_column(monkeypatch: pytest.MonkeyPatch) -> N
     out = make(Terminal())
     out.table(("object", "photos", "notes"), [("keys", "9", "x")])
     assert written(out.stdout).splitlines() == ["object: keys", "photos: 9", "notes: x"]
+
+
+def test_on_a_terminal_the_last_column_goes_on_below_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "42")
+    rows = [("keys", "9", "1 photo looks more like the bowl: keys/1.jpg"), ("mug", "8", "")]
+    out = make()
+    out.table(("object", "photos", "notes"), rows, right="photos")
+    out.paragraph("Of other things nearly all will be unknown.")
+    assert written(out.stdout).splitlines()[1:] == [
+        "  keys         9  1 photo looks more like the bowl: keys/1.jpg",
+        "  mug          8",
+        "Of other things nearly all will be unknown.",
+    ]
+    out = make(Terminal())
+    out.table(("object", "photos", "notes"), rows, right="photos")
+    out.paragraph("Of other things nearly all will be unknown.")
+    lines = written(out.stdout).splitlines()
+    assert lines == [
+        "  object  photos  notes",
+        "  keys         9  1 photo looks more like",
+        "                  the bowl: keys/1.jpg",
+        "  mug          8",
+        "Of other things nearly all will be",
+        "unknown.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", [""]),
+        ("twelve chars", ["twelve chars"]),
+        ("twelve chars.", ["twelve", "chars."]),
+        ("two  spaces and", ["two  spaces", "and"]),
+        ("a " + "x" * 25, ["a", "x" * 12, "x" * 12, "x"]),
+        ("鍵" * 7 + " b", ["鍵" * 6, "鍵 b"]),
+    ],
+)
+def test_lines_end_between_words(text: str, lines: list[str]) -> None:
+    assert wrapped(text, 12) == lines
 
 
 def test_off_a_terminal_progress_is_a_line_per_tenth() -> None:

@@ -76,8 +76,8 @@ def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> No
     out.table(("object", "photos", "check", "notes"), rows, right="photos check")
     show_skipped(out, learned.skipped, learned.ignored)
     for note in learned.notes:
-        out.result(f"Note: {note}")
-    out.result(forecast_text(learned))
+        out.paragraph(f"Note: {note}")
+    out.paragraph(forecast_text(learned))
 
 
 def forecast_text(learned: "Adaptation") -> str:

@@ -19,6 +19,7 @@ STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
 PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
 PROGRESS_SECONDS = 30.0  # or per this many seconds
 RECENT = 30  # calls of a progress function
+NARROW = 24  # columns: a last column that needs more may go on below itself
 WORTH_SAYING = 5.0  # seconds; a shorter rest is not announced
 
 
@@ -56,6 +57,11 @@ class Output:
         if not self.json:
             self._write(self.stdout, text)
 
+    def paragraph(self, text: str) -> None:
+        """`result` of a sentence or two; on a terminal, lines end between words."""
+        for line in wrapped(text, self._room()):
+            self.result(line)
+
     def record(self, data: Mapping[str, Any]) -> None:
         """One JSON object on one line of stdout."""
         self._write(self.stdout, json.dumps(data, ensure_ascii=False))
@@ -77,23 +83,28 @@ class Output:
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
         """An aligned table; columns whose header is a word of `right` are right-aligned.
 
-        On a terminal narrower than the columns each row becomes a few lines of "header: value".
+        On a terminal the last column goes on below itself; on one narrower than the columns each
+        row becomes a few lines of "header: value".
         """
         widths = [max(map(text_width, column)) for column in zip(headers, *rows, strict=True)]
-        room = shutil.get_terminal_size().columns if self.for_people else sys.maxsize
-        if sum(widths[:-1]) + 2 * len(widths) + 10 > room:
+        before = sum(widths[:-1]) + 2 * len(widths)
+        room = self._room()
+        if before + min(widths[-1], NARROW) > room:
             for row in rows:
                 for header, value in zip(headers, row, strict=True):
-                    self.result(f"{header}: {value}" if header else value)
+                    self.paragraph(f"{header}: {value}" if header else value)
             return
         for row in (headers, *rows):
+            first, *more = wrapped(row[-1], room - before)
             cells = (
                 " " * (width - text_width(cell)) + cell
                 if header in right.split()
                 else cell + " " * (width - text_width(cell))
-                for header, cell, width in zip(headers, row, widths, strict=True)
+                for header, cell, width in zip(headers, (*row[:-1], first), widths, strict=True)
             )
             self.result(("  " + "  ".join(cells)).rstrip())
+            for line in more:
+                self.result(" " * before + line)
 
     def styled(self, text: str, style: str) -> str:
         """The text in colour, where stdout is a terminal that wants it."""
@@ -136,6 +147,10 @@ class Output:
         with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
             os.dup2(nothing.fileno(), self.stdout.fileno())
 
+    def _room(self) -> int:
+        """Columns of the terminal that stdout is; without end where it is none."""
+        return shutil.get_terminal_size().columns if self.for_people else sys.maxsize
+
     def _write(self, stream: TextIO, text: str, end: str = "\n") -> None:
         if self._drawn and stream.isatty():
             self.stderr.write("\r\x1b[K")  # the progress line makes room
@@ -156,6 +171,25 @@ def text_width(text: str) -> int:
         0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
         for c in text
     )
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most so many columns, at least one; a longer word is cut."""
+    if text_width(text) <= width:
+        return [text]
+    lines, line, taken = [], "", 0
+    for word in text.split(" "):
+        space = " " if line else ""
+        if line and taken + 1 + text_width(word) > width:
+            lines.append(line)
+            line, taken, space = "", 0, ""
+        for c in space + word:
+            columns = text_width(c)
+            if line and taken + columns > width:
+                lines.append(line)
+                line, taken = "", 0
+            line, taken = line + c, taken + columns
+    return [*lines, line]
 
 
 def shortened(text: str, width: int = 40) -> str:
