@@ -114,7 +114,7 @@ def check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if name.startswith("timm/"):
         raise LiteError(
-            f"{name} is a hub name.", fix=f"--backbone hf-hub:{name}", code=ExitCode.USAGE
+            f"{name} is a hub name.", fix=f"hf-hub:{name} in its place", code=ExitCode.USAGE
         )
     if not timm.is_model(architecture):
         near = difflib.get_close_matches(architecture, timm.list_models(), n=3)
@@ -203,7 +203,7 @@ def _network_error(name: str, error: Exception) -> LiteError:
     if not name.startswith("hf-hub:"):
         network = timm.create_model(name, pretrained=False)  # the file has the classifier too
         megabytes = sum(parameter.numel() for parameter in network.parameters()) * 4 / 1e6
-    return hub.unreachable(name, _repository(name), megabytes, str(error))
+    return hub.unreachable(name, _repository(name), megabytes, error)
 
 
 def _repository(name: str) -> str:

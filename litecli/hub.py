@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from huggingface_hub import constants as hub_settings
 from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from litecli import storage
 from litecli.errors import ExitCode, LiteError
@@ -37,14 +38,17 @@ def is_clients(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in _MODULES
 
 
-def unreachable(name: str, repository: str, megabytes: float, reason: str) -> LiteError:
+def unreachable(name: str, repository: str, megabytes: float, error: Exception) -> LiteError:
     """What could not be had, how large it is (0: not known), and the way without a network."""
     about = f", about {megabytes:.0f} MB," if megabytes else ""
-    first_line = reason.strip().splitlines()[0][:100] if reason.strip() else "no answer"
+    lines = str(error).strip().splitlines()
+    # Of a hub that was not asked, the client says no more than that the file is not in its cache.
+    asked = lines and not isinstance(error, LocalEntryNotFoundError)
+    reason = f" ({lines[0][:100].rstrip()})" if asked else ""
     return LiteError(
-        f"Could not download the weights of {name}: no network, or it was refused.",
+        f"Could not download the weights of {name}: no network, or it was refused{reason}.",
         f"On another machine, save its model.safetensors{about} from "
-        f"{hub_settings.ENDPOINT}/{repository} ({first_line}).",
+        f"{hub_settings.ENDPOINT}/{repository}.",
         f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
         code=ExitCode.NETWORK,
     )

@@ -50,7 +50,7 @@ def test_random_weights_are_described_without_a_classifier() -> None:
         ("resnet51", "no network resnet51", "resnet50"),
         ("mobilenetv3_small_50", "no network", "mobilenetv3_small_050"),
         ("resnet18.no_such_tag", "no weights no_such_tag", "a1_in1k"),
-        ("timm/resnet18.a1_in1k", "hub name", "--backbone hf-hub:timm/resnet18.a1_in1k"),
+        ("timm/resnet18.a1_in1k", "hub name", "hf-hub:timm/resnet18.a1_in1k in its place"),
     ],
 )
 def test_a_wrong_name_is_refused_with_a_right_one(name: str, wanted: str, hint: str) -> None:
@@ -110,7 +110,7 @@ def test_what_the_hub_raises_is_a_network_error(
     monkeypatch.setattr(hub, "answers", lambda: True)
     monkeypatch.setattr(timm, "create_model", fails)
     error = refusal("resnet18", "auto")
-    assert error.code == ExitCode.NETWORK and str(reason) in error.why
+    assert error.code == ExitCode.NETWORK and str(reason) in error.what
 
 
 @pytest.mark.parametrize("name", [NAME, "test_mambaout"])

@@ -50,6 +50,7 @@ def test_row_53_no_network(run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert code == 5 and "weights of mobilenetv3_small_050: no network" in err
         assert "save its model.safetensors, about 6 MB, from https://" in err
         assert "Try: --weights FILE" in err
+        assert err.splitlines()[-2].endswith("mobilenetv3_small_050.lamb_in1k.")
     assert time.perf_counter() - began < 10  # two commands, five seconds each
 
 
@@ -117,7 +118,7 @@ def test_row_56_out_of_memory(train: Train, monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("eficientnet_b0", "Did you mean efficientnet_b0"),
         ("resnet50.nope", "resnet50 has no weights nope.\n  Available: a1_in1k"),
-        ("timm/resnet50", "Try: --backbone hf-hub:timm/resnet50"),
+        ("timm/resnet50", "Try: hf-hub:timm/resnet50 in its place\n"),
     ],
 )
 def test_row_57_names_of_networks(run, name: str, words: str) -> None:

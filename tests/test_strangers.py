@@ -81,8 +81,9 @@ def test_the_last_line_of_adapt_is_a_range_and_words(
     rates = {"withheld_objects": 0.45, "other_things": 0.01}
     learned = replace(learned, forecast=(8, 9), false_accepts=rates)
     assert forecast_text(learned) == (
-        "On new photos of these, expect 8 to 9 of 10 right. Called unknown: "
-        "of other things nearly all, of things as alike as your objects are about half."
+        "On new photos of these, expect 8 to 9 of 10 right. "
+        "Of other things, nearly all will be called unknown; "
+        "of things as alike as yours are to each other, about half."
     )
     alone = replace(learned, forecast=(9, 9), false_accepts={})
     assert forecast_text(alone) == "On new photos of these, expect 9 of 10 right."

@@ -89,12 +89,17 @@ def forecast_text(learned: "Adaptation") -> str:
         text = "There was nothing to check: how well it does shows with a second photo of each."
     shares = {
         "other things": learned.false_accepts.get("other_things"),
-        "things as alike as your objects are": learned.false_accepts.get("withheld_objects"),
+        "things as alike as yours are to each other": learned.false_accepts.get("withheld_objects"),
     }
     told = [
-        f"of {name} {rough_share(1 - taken)}" for name, taken in shares.items() if taken is not None
+        f"of {name}, {rough_share(1 - taken)}"
+        for name, taken in shares.items()
+        if taken is not None
     ]
-    return f"{text} Called unknown: {', '.join(told)}." if told else text
+    if not told:
+        return text
+    told[0] += " will be called unknown"
+    return f"{text} {'; '.join(told).capitalize()}."
 
 
 def rough_share(share: float) -> str:
