@@ -25,7 +25,12 @@ from litecli.labelled import (
     repeated_groups,
     to_numpy,
 )
-from litecli.mahalanobis import mahalanobis_classes, mahalanobis_offsets, mahalanobis_scores
+from litecli.mahalanobis import (
+    dense_is_sooner,
+    mahalanobis_classes,
+    mahalanobis_offsets,
+    mahalanobis_scores,
+)
 from litecli.mahalanobis_held_out import mahalanobis_held_out, mahalanobis_held_out_offsets
 from litecli.photo_counts import count_correction_strength, held_out_offsets, mean_offsets
 from litecli.prototypes import (
@@ -182,6 +187,11 @@ def _ridge(features: Array, targets: Array, lam: float) -> dict[str, Array]:
 
 
 def _mahalanobis(features: Array, targets: Array, lam: float) -> dict[str, Array]:
+    # Two forms are of torch tensors alone: only in these two functions does a head need torch.
+    if dense_is_sooner(features, targets):
+        from litecli.mahalanobis_dense import dense_classes
+
+        return dense_classes(features, targets)
     return mahalanobis_classes(features, targets)
 
 
@@ -190,12 +200,15 @@ def _ridge_held_out(features: Array, targets: Array, lam: float, batches: list[H
 
 
 def _mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
-    if "features" not in params:
-        return mahalanobis_scores(params, queries)
-    # They are torch tensors that want a gradient: only here does a head need torch.
-    from litecli.mahalanobis_gradient import scores_with_gradient
+    if "features" in params:
+        from litecli.mahalanobis_gradient import scores_with_gradient
 
-    return scores_with_gradient(params, queries)
+        return scores_with_gradient(params, queries)
+    if "factors" in params:
+        from litecli.mahalanobis_dense import dense_scores
+
+        return dense_scores(params, queries)
+    return mahalanobis_scores(params, queries)
 
 
 def _mahalanobis_held_out(

@@ -8,8 +8,9 @@ S_c is zero. Q_c is the identity plus a matrix of rank below N, so few photos ne
 in one eigenbasis of S, the task's part of every Q_c is diagonal and the class's part is n_c rows by
 Woodbury's identity. Small, and what profiles keep. Of many photos, as many of each class, the
 task's part is the same for all classes: one Cholesky factor whitens it, sooner than an eigenbasis
-is found. An eigenbasis has no gradient where eigenvalues are equal, but the distance has one:
-mahalanobis_gradient.py writes it out.
+is found. Of many photos in few classes, torch is sooner with the D x D matrices themselves
+(mahalanobis_dense.py). An eigenbasis has no gradient where eigenvalues are equal, but the distance
+has one: mahalanobis_gradient.py writes it out.
 """
 
 from typing import Any
@@ -29,6 +30,9 @@ from litecli.labelled import (
 Array = Any  # a numpy array or a torch tensor
 
 MANY = 0.6  # photos for each feature: where one Cholesky factor is found sooner than an eigenbasis
+# Classes whose own Cholesky factors take torch as long, measured with 384 to 1,280 features,
+FEW = 14  # as an eigenbasis of as many photos as features
+FEW_ALIKE = 5  # as the one factor of many photos, as many of each class, and what comes after it
 BLOCK = 48  # rows of a triangular matrix that is inverted as any other
 
 
@@ -41,6 +45,20 @@ def mahalanobis_classes(features: Array, targets: Array) -> dict[str, Array]:
         known = _low_rank_form(features.detach(), targets)
         return {**known, "features": features, "targets": targets}
     return _low_rank_form(features, targets)
+
+
+def dense_is_sooner(features: Array, targets: Array) -> bool:
+    """Whether mahalanobis_dense.py is the faster form: in torch alone, and without a gradient.
+
+    C factors take C D^3 operations, in a unit in which an eigenbasis takes FEW min(N, D)^2 D.
+    """
+    if isinstance(features, np.ndarray) or features.requires_grad:
+        return False
+    num_photos, num_features = features.shape
+    counts = to_numpy(class_counts(targets))
+    if _one_factor_whitens(set(counts.tolist()), features):
+        return len(counts) <= FEW_ALIKE
+    return len(counts) * num_features**2 <= FEW * min(num_photos, num_features) ** 2
 
 
 def mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
@@ -66,6 +84,8 @@ def mahalanobis_offsets(features: Array, targets: Array, params: dict[str, Array
     xp = array_namespace(features)
     if "features" in params:
         features = features.detach()
+    if "factors" in params:
+        params = _low_rank_form(features, targets)
     places = (features - params["centre"]) @ params["basis"].T
     residuals = places - targets @ class_means(places, targets)
     num_photos, num_classes = targets.shape
@@ -113,7 +133,7 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
     rows = features - centre
     photos_of = photos_of_classes(targets)
     counts = {len(photos) for photos in photos_of}
-    if len(counts) == 1 and len(rows) > MANY * rows.shape[1]:
+    if _one_factor_whitens(counts, rows):
         task, _ = shares(len(photos_of[0]), len(rows))
         basis = _whitening(rows, task)
         places, values = rows @ basis.T, xp.zeros_like(rows[0])
@@ -139,6 +159,10 @@ def _low_rank_form(features: Array, targets: Array) -> dict[str, Array]:
         "linear": linear,
         "constants": xp.sum(linear * means, axis=1),
     }
+
+
+def _one_factor_whitens(counts: set[int], rows: Array) -> bool:
+    return len(counts) == 1 and rows.shape[0] > MANY * rows.shape[1]
 
 
 def _eigenbasis(rows: Array) -> tuple[Array, Array, Array]:

@@ -7,7 +7,13 @@ from torch import Tensor
 
 from litecli.heads import HEADS
 from litecli.labelled import eigenbasis, held_out_batches, one_hot
-from litecli.mahalanobis import mahalanobis_offsets, mahalanobis_scores
+from litecli.mahalanobis import (
+    dense_is_sooner,
+    mahalanobis_classes,
+    mahalanobis_offsets,
+    mahalanobis_scores,
+)
+from litecli.mahalanobis_dense import dense_classes, dense_scores
 
 HEAD = HEADS["mahalanobis"]
 COUNTS = {
@@ -17,7 +23,17 @@ COUNTS = {
     "equal": [4, 4, 4],
     "unequal": [1, 9, 2, 5],
     "60 classes": [1, 2, 3] * 20,
-    "many": [31] * 5,  # of 150 features too
+    "many": [31] * 7,  # of 150 features too
+    "many in few classes": [10, 40, 50],
+}
+# Photos on both sides of the switches of form, with 24 features
+SWITCHES = {
+    "few photos": ([1, 2, 3, 6], False),
+    "enough": ([1, 2, 3, 7], True),
+    "more than features, few classes": ([1, 2, 3] * 4 + [1, 2], True),
+    "more than features, many classes": ([1, 2, 3] * 5, False),
+    "as many of each, few classes": ([4] * 5, True),
+    "as many of each, many classes": ([4] * 6, False),
 }
 
 
@@ -75,6 +91,45 @@ def test_float32_equals_the_dense_form(counts, dim):
         torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.parametrize(("counts", "is_dense"), SWITCHES.values(), ids=SWITCHES.keys())
+def test_both_forms_agree_where_one_takes_over(counts, is_dense):
+    support, labels, queries = task(counts, 24)
+    num_classes = len(counts)
+    targets = one_hot(labels, num_classes, support)
+    assert dense_is_sooner(support, targets) == is_dense
+    assert ("factors" in fitted(support, labels)) == is_dense
+    assert not dense_is_sooner(support.numpy(), targets.numpy())  # nor where a gradient is wanted:
+    assert not dense_is_sooner(support.clone().requires_grad_(), targets)
+    weight = torch.randn(len(queries), num_classes, generator=torch.Generator().manual_seed(1))
+    found = []
+    for classes, score in (
+        (mahalanobis_classes, mahalanobis_scores),
+        (dense_classes, dense_scores),
+        (lambda photos, _: fitted(photos, labels), HEAD.score),
+        (lambda photos, _: fitted(photos.clone().requires_grad_(), labels), HEAD.score),
+    ):
+        leaf = queries.clone().requires_grad_()
+        params = classes(support, targets)
+        scores = score({"offsets": torch.zeros(num_classes), **params}, leaf)
+        (scores * weight).sum().backward()
+        found.append((scores.detach(), leaf.grad))
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("counts", [counts for counts, _ in SWITCHES.values()], ids=SWITCHES.keys())
+def test_leave_one_out_equals_new_fits_where_one_form_takes_over(counts):
+    support, labels, _ = task(counts, 24)
+    scores = HEAD.leave_one_out(support, labels, len(counts), strength=0.7, lam=0.0)
+    for photo in range(len(labels)):
+        rest = torch.arange(len(labels)) != photo
+        left, renumbered = labels[rest].unique(return_inverse=True)
+        params = HEAD.fit(support[rest], renumbered, len(left), strength=0.7, lam=0.0)
+        expected = torch.full((len(counts),), -torch.inf, dtype=torch.float64)
+        expected[left] = HEAD.score(params, support[photo : photo + 1])[0]
+        torch.testing.assert_close(scores[photo], expected, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("counts", [[1, 17, 34, 50, 66, 83, 99], [50] * 7])
 def test_float32_equals_the_dense_form_with_almost_as_many_photos_as_features(counts):
     """Then some eigenvalues are far smaller than the largest, and their directions inexact."""
@@ -88,9 +143,10 @@ def test_float32_equals_the_dense_form_with_almost_as_many_photos_as_features(co
         torch.from_numpy(centres[which] + rng.normal(size=(len(which), 384))).float()
         for which in (labels, asked)
     )
-    scores = HEAD.score(fitted(support, labels), queries)
     expected = dense(support.double(), labels, queries.double())
-    torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
+    for features in (support, support.clone().requires_grad_()):
+        scores = HEAD.score(fitted(features, labels), queries)
+        torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
