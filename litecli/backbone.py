@@ -12,15 +12,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from litecli import hub, storage
 from litecli.config import MODEL_KEY, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
 from litecli.weights import load_into
+
+try:
+    import timm
+    from timm.data.config import resolve_data_config
+except (ImportError, OSError, RuntimeError) as error:  # torchvision of another torch: all three
+    raise LiteError(
+        "timm cannot be loaded: torchvision does not fit torch, or one of them is damaged.",
+        f"torch is {torch.__version__}. {error}",
+        "pip install --force-reinstall torch torchvision timm",
+        code=ExitCode.MACHINE,
+    ) from error
 
 
 @dataclass(frozen=True)

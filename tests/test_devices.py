@@ -1,13 +1,21 @@
 """Where training runs and in which precision."""
 
+import ast
 import copy
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from torch import Tensor, nn
 
+import litecli
 from litecli.devices import depthwise_in_fp32
+from litecli.errors import ExitCode
 
 NETWORKS = ("mobilenetv4_conv_small_035", "mobilenetv2_035", "convnext_atto", "resnet18")
 
@@ -59,3 +67,37 @@ def test_without_autocast_nothing_changes() -> None:
     depthwise_in_fp32(network)
     assert torch.equal(network(images), before)
     assert network.double()(images.double()).dtype == torch.float64
+
+
+def test_no_device_number_is_written_down() -> None:
+    """A formula that says `.cuda(0)` runs on no processor and on no second GPU."""
+    for path in Path(litecli.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                assert not (node.attr == "cuda" and ast.unparse(node.value) != "torch"), path
+                assert ast.unparse(node) != "torch.cuda.current_device", path
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not re.search(r"\b(cuda|mps):\d", node.value), path
+
+
+def test_a_torchvision_of_another_torch_is_a_plain_error(tmp_path: Path) -> None:
+    """As where pip found torch in one index and torchvision in another."""
+    made = tmp_path / "packages" / "torchvision"
+    made.mkdir(parents=True)
+    text = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
+    (made / "__init__.py").write_text(text)
+    for label in ("keys", "mug"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+    package = Path(litecli.__file__).parent.parent
+    found = subprocess.run(
+        [sys.executable, "-m", "litecli", "meta-train", str(tmp_path / "photos"), "--dry-run"],
+        cwd=package,
+        env={**os.environ, "PYTHONPATH": f"{made.parent}{os.pathsep}{package}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == ExitCode.MACHINE
+    said = found.stderr.splitlines()
+    assert said[0].startswith("Error: timm cannot be loaded: torchvision does not fit torch")
+    assert "torchvision::nms" in found.stderr and "--force-reinstall torch torchvision" in said[-1]

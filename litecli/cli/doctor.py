@@ -14,6 +14,7 @@ from litecli.errors import ExitCode, LiteError
 
 PACKAGES = (
     "torch",
+    "torchvision",
     "timm",
     "onnxruntime",
     "pillow",
