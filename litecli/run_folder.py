@@ -197,6 +197,7 @@ class RunFolder:
         left.set(xlabel="step", ylabel="training loss (moving mean)")
         right.set(xlabel="step", ylabel="validation accuracy, %")
         for axes in (left, right):
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.grid(alpha=0.3)
             if axes.has_data():
                 axes.legend()
