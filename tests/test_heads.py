@@ -216,6 +216,19 @@ def test_a_photo_scores_the_same_alone_and_in_a_batch(name):
     assert all(np.array_equal(params[key], refit[key]) for key in params)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_the_photos_changes_nothing(name):
+    features, labels = photos([1, 4, 2], dim=40)
+    queries, _ = photos([2, 2, 2], dim=40, seed=5)
+    order = np.random.default_rng(2).permutation(len(labels))
+    head = HEADS[name]
+    scores, again = (
+        head.score(head.fit(features[rows], labels[rows], 3, **OPTIONS), queries)
+        for rows in (np.arange(len(labels)), order)
+    )
+    np.testing.assert_allclose(again, scores, rtol=1e-4, atol=1e-5)
+
+
 def test_ridge_of_equal_counts_is_plain_ridge_regression():
     features, labels = photos([4, 4, 4], dim=20)
     unit = normalise(features.astype(np.float64))

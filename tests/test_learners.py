@@ -105,6 +105,15 @@ def test_a_seed_gives_the_same_model_whatever_was_drawn_before() -> None:
     assert not any(torch.equal(first[name], other[name]) for name in drawn)
 
 
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_one_photo_of_a_class_trains(learner: str) -> None:
+    """Tasks of as many support photos as classes: one of each."""
+    episodes = EpisodeConfig(way_min=4, way_max=4, support_max=4, query=2)
+    stage = stage_of(learner, episodes=episodes, lite_h=2)
+    assert changed_by_training(stage)
+    assert all(bool(parameter.isfinite().all()) for parameter in stage.model.parameters())
+
+
 @pytest.mark.parametrize("learner", ["cnaps", "simple-cnaps"])
 def test_a_frozen_network_keeps_every_bit(learner: str) -> None:
     stage = stage_of(learner, backbone_lr=0.0)
