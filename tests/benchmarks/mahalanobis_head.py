@@ -143,7 +143,7 @@ def main() -> None:
                         continue
                     taken, difference = measure(counts, num_features, arguments.seconds)
                     cells = "".join(
-                        f"{taken[library]:>9.2f}{taken[f'{library} dense'] / taken[library]:>7.1f}x"
+                        f"{taken[library]:>9.2f}{taken[f'{library} dense'] / taken[library]:>7.2f}x"
                         for library in LIBRARIES
                     )
                     odd = "" if difference < 1e-5 else f"  differs by {difference:.0e}"
