@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli.config import Preprocess
-from litecli.images import in_order
+from litecli.threads import in_order
 
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the stored square
 

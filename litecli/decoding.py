@@ -117,7 +117,7 @@ def decoded(data: bytes, shortest_side: int = 0) -> Iterator[tuple[Any, tuple[in
     try:
         if len(data) > MAX_FILE_BYTES:
             raise PhotoError(_too_many_bytes(len(data)))
-        picture = _reader(data)(io.BytesIO(data))
+        picture = reader_of(data)(io.BytesIO(data))
         size = picture.size
         whole_in_memory = _check_header(picture, data)
         if shortest_side and isinstance(picture, Jpeg):
@@ -142,7 +142,7 @@ def is_sequence(picture: Any) -> bool:
     return picture.format != "HEIF" and getattr(picture, "is_animated", False)
 
 
-def _reader(data: bytes) -> Callable[[io.BytesIO], Any]:
+def reader_of(data: bytes) -> Callable[[io.BytesIO], Any]:
     """The class that reads these bytes, imported only now; raises PhotoError if there is none."""
     head = data[:256]
     for pattern, module, name in _READERS:

@@ -16,6 +16,7 @@ from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.methods import choose_method
 from litecli.model_library import Model
 from litecli.solvers import TaskSolver
+from litecli.threads import in_order
 
 Progress = Callable[[int, int], None]
 
@@ -174,7 +175,7 @@ def encode_dataset(
     shape = (count, len(preprocess.crops), model.config.num_features)
     features = np.zeros(shape, np.float32)
     usable = np.zeros(count, bool)
-    for n, seen in enumerate(images.in_order(read, dataset.paths)):
+    for n, seen in enumerate(in_order(read, dataset.paths)):
         if seen is not None:
             square, features[n] = seen
             usable[n] = True

@@ -15,9 +15,10 @@ from litecli.config import BACKBONE_PREFIX, TASK_GRAPH
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.generator import FilmLayer, film_values
-from litecli.images import in_order, to_input
+from litecli.images import to_input
 from litecli.model_library import Model
 from litecli.model_tensors import model_tensors, unfit
+from litecli.threads import in_order
 
 SQUARES_IN_MEMORY = 256_000_000  # bytes; at 224 px, the squares of 1,700 photos
 _PREFIX = "generator."  # of the generator's tensors in a model file

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, TypeVar
@@ -10,6 +9,8 @@ from typing import Protocol, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+
+from litecli.threads import in_order
 
 Item = TypeVar("Item")
 
@@ -62,16 +63,9 @@ def sent_ahead(
     def read_and_send(item: Item) -> Tensor:
         return way.send(read(item))
 
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead: Future[Tensor] | None = None
-        for item in wanted:
-            following = reader.submit(read_and_send, item)
-            if ahead is not None:
-                yield way.receive(ahead.result())
-                way.used()
-            ahead = following
-        if ahead is not None:
-            yield way.receive(ahead.result())
+    for images in in_order(read_and_send, wanted, threads=1, ahead=1):
+        yield way.receive(images)
+        way.used()
 
 
 class _Stay:

@@ -6,15 +6,9 @@ alpha over white. `load_input` then repeats timm's evaluation transform.
 
 import hashlib
 import io
-import os
 import struct
-from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from threading import get_ident
-from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -26,9 +20,6 @@ from litecli.decoding import decoded, is_sequence, read_file
 # Pillow keeps so many blocks (of at most 16 MB) for the next picture. Without, the system hands out
 # and clears every picture's memory anew, which takes 6 % of the time of a large folder.
 Image.core.set_blocks_max(8)  # pyright: ignore[reportAttributeAccessIssue]
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 SMALL_SIDE = 64  # pixels; below it a photo is used with a note
 DARK, BRIGHT = 20, 245  # mean luma, 0 to 255
@@ -160,43 +151,6 @@ def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
     buffer = io.BytesIO()
     image.resize((width, height), Image.Resampling.BOX).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def workers() -> int:
-    """Threads for photos: one per core that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def in_order(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    threads: int | None = None,
-    ahead: int | None = None,
-) -> Generator[Result]:
-    """Yield function(item) for each item, in order, while threads work up to `ahead` items on.
-
-    Without numbers, `workers` threads work up to two items each ahead. An exception of `function`
-    is raised where its result would have come. Leaving the iterator early drops the work not yet
-    begun.
-    """
-    threads = max(1, workers() if threads is None else threads)
-    ahead = 2 * threads if ahead is None else ahead
-    waiting: deque[Future[Result]] = deque()
-    own: set[int] = set()  # the threads
-    executor = ThreadPoolExecutor(threads, initializer=lambda: own.add(get_ident()))
-    try:
-        for item in items:
-            waiting.append(executor.submit(function, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        # An iterator that was left behind may be collected in one of its own threads, which cannot
-        # wait for itself.
-        executor.shutdown(wait=get_ident() not in own, cancel_futures=True)
 
 
 def _orientation(exif: bytes) -> int:

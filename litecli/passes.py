@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from litecli import images
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.labelled import normalise
 from litecli.model_library import Model
+from litecli.threads import in_order, workers
 
 if TYPE_CHECKING:
     from litecli.encoder import PhotoEncoder
@@ -110,7 +110,7 @@ class Network:
             return
         began = time.perf_counter()
         features = iter(self._encoder.each_look(np.stack(inputs)))
-        self.seconds += (time.perf_counter() - began) * images.workers()
+        self.seconds += (time.perf_counter() - began) * workers()
         for photo in photos:
             if isinstance(photo, Photo) and photo.inputs is not None:
                 photo = self._seen(replace(photo, inputs=None), next(features))
@@ -139,7 +139,7 @@ class Network:
         look = self._first_look
         assert look is not None
         late = [photo_hash for photo_hash in photos if photo_hash not in look]
-        again = images.in_order(read, [paths[photo_hash] for photo_hash in late])
+        again = in_order(read, [paths[photo_hash] for photo_hash in late])
         for photo_hash, photo in zip(late, again, strict=True):
             if isinstance(photo, PhotoError) or photo.hash != photo_hash:
                 raise LiteError(
@@ -155,7 +155,7 @@ class Network:
             embedded[photo_hash] = replace(photos[photo_hash], embedding=embedding)
             if progress:
                 progress((len(photos) + len(embedded)) // 2, len(photos))
-        self.seconds += (time.perf_counter() - began) * images.workers()
+        self.seconds += (time.perf_counter() - began) * workers()
         return film, embedded
 
     def close(self) -> None:

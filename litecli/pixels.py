@@ -13,6 +13,7 @@ import numpy as np
 
 from litecli import images, storage
 from litecli.errors import PhotoError
+from litecli.threads import in_order
 
 Read = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
 
@@ -85,7 +86,7 @@ def cache(
 
     sides: list[int] = []
     with (folder / "pixels.u8").open("wb") as out:
-        decoded = images.in_order(attempt, range(count), threads=workers)
+        decoded = in_order(attempt, range(count), threads=workers)
         for pixels in decoded:
             sides.append(0 if pixels is None else len(pixels))
             if pixels is not None:

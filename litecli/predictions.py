@@ -21,6 +21,7 @@ from litecli.images import LoadedPhoto
 from litecli.model_heads import profile_head
 from litecli.model_library import Model, check_same_model
 from litecli.profile import Profile
+from litecli.threads import in_order
 
 MANY = 100  # photos; from so many on,
 TOGETHER = 4  # are read before they are encoded: the network's weights stay in the core's cache
@@ -77,7 +78,7 @@ def _answers(
     rest = iter(sources)
     groups = iter(lambda: list(islice(rest, together)), [])
     with memory.kept() if together > 1 else nullcontext():
-        for answers in images.in_order(answerer.answer_all, groups):
+        for answers in in_order(answerer.answer_all, groups):
             yield from answers
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from litecli import backbone, images
+from litecli import backbone
 from litecli.atlas import Atlas
 from litecli.augment import colour_jitter, standardised
 from litecli.composites import Pictures, draw_pictures, picture
@@ -18,6 +18,7 @@ from litecli.episodes import Source
 from litecli.model import FewShotModel
 from litecli.stages import Squares, schedule, set_lr
 from litecli.teacher import KeptTeacher, LiveTeacher, fitted
+from litecli.threads import in_order
 
 BATCHES_AHEAD = 3
 NO_LABEL = -1  # of a composite: it shows no one class
@@ -109,7 +110,7 @@ class SupervisedStage:
         """See `Stage.steps`; batches are made ahead of the network in threads."""
         numbers = range(first, self.num_steps)
         workers = self.config.workers or 2
-        batches = images.in_order(self.batch, numbers, threads=workers, ahead=BATCHES_AHEAD)
+        batches = in_order(self.batch, numbers, threads=workers, ahead=BATCHES_AHEAD)
         warm = max(1, self.num_steps // 20)
         for k, batch in zip(numbers, batches, strict=True):
             set_lr(self.optimizer, schedule(k, self.num_steps, warm))

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litecli import images, memory, same_shot
-from litecli.decoding import read_file
+from litecli.decoding import read_file, reader_of
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
 from litecli.model_library import Model
 from litecli.passes import Network, Photo
 from litecli.profile import Profile
+from litecli.threads import in_order, workers
 
 if TYPE_CHECKING:
     from litecli.encoder import PhotoEncoder
@@ -82,7 +83,7 @@ def read_support(
                 film, photos = network.fold(photos, paths, lambda path: read([path])[0], progress)
                 embedded = len(photos)
                 notes += (_ALL_ANEW,) if known else ()
-    encode = network.seconds / images.workers()
+    encode = network.seconds / workers()
     return Support(
         labels=tuple(label for label, _, _ in kept),
         paths=tuple(path for _, path, _ in kept),
@@ -110,7 +111,7 @@ def _see_all(
     paths = [path for _, path in items]
     together = 2 if len(paths) >= MANY else 1
     groups = [paths[n : n + together] for n in range(0, len(paths), together)]
-    ahead = network.encoded(chain.from_iterable(images.in_order(read, groups)))
+    ahead = network.encoded(chain.from_iterable(in_order(read, groups)))
     for done, ((label, path), photo) in enumerate(zip(items, ahead, strict=True), start=1):
         relative = path.relative_to(scan.folder).as_posix()
         if isinstance(photo, PhotoError):
@@ -174,6 +175,7 @@ def _read_photo(
         photo_hash = images.photo_hash(data)
         if photo_hash in known:
             return known[photo_hash]
+        reader_of(data)  # for a web page no graph is loaded
         network.begin()
         looks, loaded = images.load_looks(data, preprocess)
     except PhotoError as error:

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from litecli import backbone, images, storage
+from litecli import backbone, storage
 from litecli.augment import normalise, random_box, resized, standardised
 from litecli.composites import Pictures, single_pictures
 from litecli.devices import depthwise_in_fp32
 from litecli.encoder import Encoder
 from litecli.model_library import Model
 from litecli.pixels import PixelStore
+from litecli.threads import in_order
 
 REPORTED = 256  # features between two reports of progress
 SMALLEST_CROP = 0.35  # of the area, of kept crops
@@ -186,7 +187,7 @@ def cache_features(
 
     width = sum(model.config.num_features for model in models)
     out = np.memmap(folder / "teacher.f16", np.float16, "w+", shape=(views, count, width))
-    seen = images.in_order(features, wanted, threads=workers)
+    seen = in_order(features, wanted, threads=workers)
     for done, ((view, n), row) in enumerate(zip(wanted, seen, strict=True), start=1):
         out[view, n] = row
         if done % REPORTED == 0:

@@ -211,7 +211,7 @@ def test_which_engine_and_where(
 ) -> None:
     monkeypatch.setattr(engines, "CUDA_NODES", (str(tmp_path / "none"), str(tmp_path))[: 1 + node])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    monkeypatch.setattr("litecli.images.workers", lambda: 2)
+    monkeypatch.setattr("litecli.threads.workers", lambda: 2)
     chosen = choose(model, engine, device, photos)
     if expected is None:
         assert chosen is None

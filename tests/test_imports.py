@@ -13,7 +13,7 @@ PACKAGE = Path(litecli.__file__).parent
 
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
-    "errors config events",
+    "errors config events threads",
     "labelled walk drawn_shapes drawn_backgrounds episodes profile image_stream storage encoder",
     "memory colours lite",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",

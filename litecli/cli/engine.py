@@ -46,7 +46,7 @@ def choose_engine(
     Left to `auto` it is torch only where a CUDA device can be seen, and `count_new()`, the photos
     to encode, are many. Raises LiteError: USAGE (torch and FiLM), MACHINE (no CUDA device).
     """
-    from litecli.images import workers
+    from litecli.threads import workers
 
     asked = engine is EngineName.TORCH or common.device == "cuda"
     if not asked:

@@ -24,6 +24,7 @@ from made_photos import environment, write_photos
 from litecli import images, library
 from litecli.encoder import Encoder
 from litecli.model_library import Model
+from litecli.threads import in_order, workers
 
 LITECLI = (sys.executable, "-m", "litecli")
 USUAL = """
@@ -55,7 +56,7 @@ def shared(work: Callable[[], object]) -> float:
     """Processor seconds of this process, divided by the cores: no order of work is faster."""
     began = time.process_time()
     work()
-    return (time.process_time() - began) / images.workers()
+    return (time.process_time() - began) / workers()
 
 
 def run(command: Sequence[str], home: Path) -> None:
@@ -66,7 +67,7 @@ def run(command: Sequence[str], home: Path) -> None:
 def decode(paths: Sequence[Path], model: Model) -> None:
     """Every photo to its pixels, in threads, nothing else."""
     preprocess = model.config.preprocess
-    for _ in images.in_order(lambda path: images.load_input(path, preprocess), paths):
+    for _ in in_order(lambda path: images.load_input(path, preprocess), paths):
         pass
 
 
@@ -89,7 +90,7 @@ def main() -> None:
         encoder = Encoder(model.folder)
 
         def network() -> None:
-            for _ in images.in_order(lambda _: encoder.features(blank), paths):
+            for _ in in_order(lambda _: encoder.features(blank), paths):
                 pass
 
         adapt = (*LITECLI, "adapt", str(photos), "--model", folder)
@@ -109,7 +110,7 @@ def main() -> None:
             {what: shared(work) if what in inside else clocked(work) for what, work in ways.items()}
             for _ in range(arguments.runs + 1)
         ][1:]
-    print(f"{len(paths)} photos of 12 megapixels, {kind}, {model.name}, {images.workers()} cores")
+    print(f"{len(paths)} photos of 12 megapixels, {kind}, {model.name}, {workers()} cores")
     for what in ways:
         print(f"{what:>14} {statistics.median(row[what] for row in rounds):>7.2f} s")
     floors = [r["decode"] + r["network"] + r["empty command"] for r in rounds]

@@ -25,9 +25,10 @@ import numpy as np
 import torch
 from made_photos import MEGAPIXELS_12, environment, write_photos
 
-from litecli import backbone, images, library
+from litecli import backbone, library
 from litecli.encoder import Encoder, PhotoEncoder
 from litecli.model_library import Model
+from litecli.threads import in_order, workers
 from litecli.torch_encoder import CUDA_CHUNK, CUDA_TOGETHER, TorchEncoder
 
 FP32 = "import sys; from litecli.cli import main; sys.exit(main())"
@@ -127,14 +128,14 @@ def encoded_by(encoder: PhotoEncoder, looks: np.ndarray) -> Callable[[], object]
     """Photos [B, looks, 3, S, S] encoded as `adapt` does it."""
     if encoder.together > 1:
         return lambda: encoder.each_look(looks)
-    return lambda: list(images.in_order(encoder.each_look, looks))
+    return lambda: list(in_order(encoder.each_look, looks))
 
 
 def of_timm(
     model: Model, device: str, looks: np.ndarray, dtype: torch.dtype
 ) -> Callable[[], object]:
     """The bare network on batches of eight on the processor, of 64 on CUDA."""
-    torch.set_num_threads(images.workers())
+    torch.set_num_threads(workers())
     torch.backends.cudnn.allow_tf32 = False
     form = {"dtype": dtype, "memory_format": torch.channels_last}
     network = backbone.from_model(model.folder, model.config).network.to(device, **form)
@@ -165,7 +166,7 @@ def main() -> None:
         return
     every = [*ways(torch.cuda.is_available())]
     wanted = [w for w in every if not arguments.ways or w.replace(" ", "_") in arguments.ways]
-    print(f"{arguments.photos} photos, {arguments.size}, {images.workers()} cores")
+    print(f"{arguments.photos} photos, {arguments.size}, {workers()} cores")
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
         write_photos(photos, 10, arguments.photos // 10, tuple(arguments.size))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli import images
+from litecli.threads import in_order, workers
 
 SIDE, BATCH = 224, 32
 SIZES = (MEGAPIXELS_12, (1600, 1200))
@@ -27,7 +28,7 @@ SIZES = (MEGAPIXELS_12, (1600, 1200))
 
 def by_loader(files: list[bytes]) -> object:
     """Squares uint8 [224, 224, 3] of all files, in one thread a core."""
-    return [*images.in_order(lambda data: images.load_pixels(data, SIDE), files)]
+    return [*in_order(lambda data: images.load_pixels(data, SIDE), files)]
 
 
 def by_torchvision(files: list[bytes], device: str) -> Tensor:
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
-    print(f"{arguments.photos} photos to {SIDE} px, {images.workers()} cores, {arguments.device}")
+    print(f"{arguments.photos} photos to {SIDE} px, {workers()} cores, {arguments.device}")
     print(f"{'size':>12} {'MB each':>8} {'loader /s':>10} {'nvJPEG /s':>10} {'ratio':>6}")
     for size in SIZES:
         with tempfile.TemporaryDirectory() as name:

@@ -21,8 +21,9 @@ import numpy as np
 from adapt import decode, shared
 from made_photos import environment, write_photos
 
-from litecli import images, library
+from litecli import library
 from litecli.encoder import Encoder
+from litecli.threads import in_order
 
 LITECLI = (sys.executable, "-m", "litecli")
 DIFFERENT = 100  # photos; the others are links to them
@@ -46,7 +47,7 @@ def main() -> None:
         blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
 
         def network() -> None:
-            for _ in images.in_order(lambda _: encoder.features(blank), paths):
+            for _ in in_order(lambda _: encoder.features(blank), paths):
                 pass
 
         def floors() -> list[float]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from litecli import images
 from litecli.drawn import class_view
+from litecli.threads import workers
 
 MEGAPIXELS_12 = (4032, 3024)
 MANY = 200  # photos: from so many on, each core makes some
@@ -35,7 +35,7 @@ def write_photos(
     make = partial(_write_photo, folder, size, kind)
     if len(wanted) < MANY:
         return [make(one) for one in wanted]
-    with ProcessPoolExecutor(images.workers(), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers(), get_context("spawn")) as pool:
         return list(pool.map(make, wanted, chunksize=8))
 
 

@@ -25,6 +25,7 @@ from litecli.heads import HEADS, Head
 from litecli.model_heads import head_of
 from litecli.model_library import Model, find_model
 from litecli.strangers import strangers_of
+from litecli.threads import in_order
 
 SETTINGS = ((5, 1), (5, 2), (5, 3), (5, 5), (20, 5))  # objects, photos of each
 ASKED = 5  # new photos of each object
@@ -66,7 +67,7 @@ def read_collection(folder: Path, model: Model) -> Collection:
     usable = np.zeros(len(dataset.paths), bool)
     crops = np.zeros((len(usable), len(preprocess.crops), model.config.num_features), np.float32)
     looks = np.zeros((len(usable), same_shot.LOOK_SIDE**2), np.int8)
-    for n, pixels in enumerate(images.in_order(read, dataset.paths)):
+    for n, pixels in enumerate(in_order(read, dataset.paths)):
         if pixels is not None:
             crops[n], looks[n] = encoder.each_look(pixels), same_shot.look(pixels[0])
             usable[n] = True
