@@ -92,9 +92,8 @@ def stratified_subset(labels: Tensor, num_back: int, start: float) -> Subset:
     order = torch.argsort(labels, stable=True)
     counts = torch.bincount(labels)
     keep = _keep_probabilities(counts, num_back)[labels[order]]  # [N], float64, sums to H
-    ends = keep.cumsum(0)
-    # Rounding must not lose the last ticket: the cumulative sum ends at exactly H.
-    ends[-1] = float(num_back)
+    # Rounding must lose no ticket: the last photo owns whatever is beyond all other photos' ends.
+    ends = keep.cumsum(0)[:-1]
     tickets = start + torch.arange(num_back, dtype=torch.float64)
     chosen = torch.searchsorted(ends, tickets, right=True)
     return Subset(order[chosen], 1.0 / keep[chosen])

@@ -160,6 +160,18 @@ def test_exact_and_large_h_are_ordinary_back_propagation(
     assert_equal(learner.gradients(), full_gradients(learner, task), 1e-10)
 
 
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("num_back", [NUM_SUPPORT, 99])
+def test_large_h_is_exact_with_nothing_drawn(num_back: int, stratified: bool) -> None:
+    """To the last bit: the same photos in the same order, and a generator that was not asked."""
+    labels, generator = make_task().support_labels, torch.Generator().manual_seed(1)
+    before = generator.get_state()
+    found = lite.draw_subset("lite", labels, num_back, generator, stratified)
+    exact = lite.draw_subset("exact", labels, 0, generator, stratified)
+    assert torch.equal(found.indices, exact.indices) and torch.equal(found.weights, exact.weights)
+    assert torch.equal(generator.get_state(), before)
+
+
 @pytest.mark.parametrize("num_back", [4, NUM_SUPPORT])
 def test_no_gradient_is_the_query_path_alone(num_back: int) -> None:
     learner, task = TinyLearner("euclidean"), make_task()
@@ -275,6 +287,21 @@ def test_tickets_of_the_stratified_draw() -> None:
     assert lite.stratified_subset(labels, 2, 0.0).indices.tolist() == [1, 0]
     assert lite.stratified_subset(labels, 2, 0.49).indices.tolist() == [1, 0]
     assert lite.stratified_subset(labels, 2, 0.5).indices.tolist() == [3, 2]
+    assert lite.stratified_subset(labels, 2, 1 - 2**-40).indices.tolist() == [3, 2]
+
+
+def test_the_last_start_below_one_loses_no_ticket() -> None:
+    """The sum of a ticket's number and the start is rounded up: to H, where nothing begins."""
+    labels = torch.tensor([1, 0, 1, 0])
+    assert lite.stratified_subset(labels, 3, 1 - 2**-53).indices.tolist() == [3, 0, 2]
+
+
+def test_photos_of_a_class_keep_their_order_in_the_stratified_draw() -> None:
+    """Or a draw would be another one wherever numbers are sorted in another way."""
+    labels = (torch.arange(200) % 4)[torch.randperm(200, generator=torch.Generator())]
+    in_class_order = sorted(range(200), key=labels.tolist().__getitem__)
+    found = lite.stratified_subset(labels, 20, 0.75).indices.tolist()
+    assert found == in_class_order[7::10]
 
 
 def test_stratified_passes_over_gaps_in_the_labels() -> None:

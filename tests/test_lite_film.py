@@ -137,7 +137,7 @@ def test_set_encoder_and_features_are_weighed_apart() -> None:
 
 def test_the_set_encoder_needs_a_subset_of_its_own() -> None:
     model, task = make_model("cosine"), make_task()
-    with pytest.raises(AssertionError, match="own subset"):
+    with pytest.raises(AssertionError, match=r"^the set encoder's own subset$"):
         lite.task_backward(task, model.functions(), subset=WHOLE, chunk=2, query_batch=2)
 
 
