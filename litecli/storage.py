@@ -73,7 +73,7 @@ def write_together(contents: Mapping[Path, bytes], *, what: str = "", fix: str =
     try:
         for path, data in contents.items():
             if path.exists() and not path.is_file():  # a rename would put an end to a device
-                raise OSError(errno.EEXIST, "it is a folder or a device")
+                raise OSError("it is a folder or a device")
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary[path] = _write_temporary(path, data)
         for path in contents:
@@ -229,7 +229,7 @@ def _split_header(raw: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _plain_reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk full"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "no permission to write"

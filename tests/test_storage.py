@@ -203,6 +203,19 @@ def test_bytes_reach_the_disk_before_the_name_and_then_the_name(
     ]
 
 
+def test_a_written_file_leaves_nothing_open(tmp_path: Path) -> None:
+    """A long run saves often, and a process may hold only so many files open."""
+
+    def next_handle() -> int:
+        handle = os.dup(1)
+        os.close(handle)
+        return handle
+
+    before = next_handle()
+    storage.write_together({tmp_path / "one": b"1", tmp_path / "two": b"22"})
+    assert next_handle() == before
+
+
 @pytest.mark.parametrize("cut", [0, 4, 40, -1])
 def test_a_cut_off_file_is_called_damaged(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "x.safetensors"
@@ -255,6 +268,24 @@ def test_a_temporary_folder_lies_beside_and_goes_away(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_temporary_folder_may_be_the_first_of_its_home_and_be_moved_away(tmp_path: Path) -> None:
+    place = tmp_path / "new home" / "models" / "model"
+    with storage.temporary_folder(place) as folder:
+        folder.rename(place)  # how a model arrives: all of it at once
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_why_a_temporary_folder_could_not_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        pytest.raises(LiteError) as caught,
+        storage.temporary_folder(tmp_path / "file" / "model"),
+    ):
+        raise AssertionError("there is no folder to be here with")
+    assert caught.value.what == f"Cannot write in {tmp_path / 'file'} (not a directory)."
+    assert caught.value.code == ExitCode.MACHINE
+
+
 def test_home_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITECLI_HOME", str(tmp_path / "elsewhere"))
     assert storage.home() == tmp_path / "elsewhere"
@@ -298,6 +329,6 @@ def test_only_a_file_is_replaced(tmp_path: Path) -> None:
     folder.mkdir()
     os.mkfifo(pipe := tmp_path / "pipe")
     for path in (folder, pipe):
-        with pytest.raises(LiteError, match="it is a folder or a device"):
+        with pytest.raises(LiteError, match=r" \(it is a folder or a device\)\.$"):
             storage.atomic_write(path, b"new")
     assert folder.is_dir() and pipe.is_fifo() and len(list(tmp_path.iterdir())) == 2
