@@ -1,0 +1,51 @@
+"""Images that are read on demand: which ones, and one chunk at a time."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from litecli.image_stream import CPU, ImagesByNumber, sent_ahead
+
+
+def test_images_by_number_are_those_of_their_places() -> None:
+    """A task's images are counted from 0; the reader knows them by their numbers in the store."""
+    asked: list[list[int]] = []
+
+    def read(numbers: np.ndarray) -> Tensor:
+        asked.append(numbers.tolist())
+        return torch.from_numpy(numbers)[:, None]
+
+    images = ImagesByNumber(read, np.array([30, 10, 20]))
+    assert len(images) == 3 and asked == []
+    assert images[torch.tensor([2, 0])].tolist() == [[20], [30]]
+    assert asked == [[20, 30]]
+
+
+def test_one_chunk_is_read_ahead_and_no_two_at_once() -> None:
+    """Memory is planned for the chunk in use and the next; what reads may hold one open file."""
+    reading, overlaps, asked = threading.Lock(), [], []
+    another = threading.Event()
+
+    def read(number: int) -> Tensor:
+        if not reading.acquire(blocking=False):
+            overlaps.append(number)
+            another.set()
+            return torch.tensor(number)
+        try:
+            another.wait(0.1)  # time for a second reader to come, were there one
+            return torch.tensor(number)
+        finally:
+            reading.release()
+
+    def wanted() -> Iterator[int]:
+        for number in range(4):
+            asked.append(number)
+            yield number
+
+    for place, image in enumerate(sent_ahead(read, wanted(), CPU)):
+        assert int(image) == place
+        assert asked == list(range(min(place + 2, 4)))
+    assert overlaps == []
