@@ -39,6 +39,7 @@ def test_ridge_learns_from_crops_as_from_more_photos() -> None:
     expected = ridge_weights(examples(features, crops), targets, 0.2)
     found = RIDGE.fit(features, LABELS, 3, strength=0.0, lam=0.2, crops=crops)
     np.testing.assert_allclose(found["weights"], expected, atol=1e-5)
+    assert found["weights"].dtype == features.dtype == np.float32
     plain = RIDGE.fit(features, LABELS, 3, strength=0.0, lam=0.2)
     assert np.abs(plain["weights"] - expected).max() > 0.01
     by_torch = RIDGE.fit(
@@ -53,9 +54,10 @@ def test_ridge_learns_from_crops_as_from_more_photos() -> None:
 
 
 @pytest.mark.parametrize("grouped", [False, True])
-@pytest.mark.parametrize("dim", [10, 60])
-def test_a_photo_is_held_out_with_its_crops(grouped: bool, dim: int) -> None:
+@pytest.mark.parametrize("dim, number", [(10, 3), (60, 3), (10, 1)])
+def test_a_photo_is_held_out_with_its_crops(grouped: bool, dim: int, number: int) -> None:
     features, crops = (part.astype(np.float64) for part in world(1, dim))
+    crops = crops[:, :number]
     groups = GROUPS if grouped else np.arange(9)
     closed = RIDGE.leave_one_out(
         features,
@@ -79,8 +81,9 @@ def test_a_photo_is_held_out_with_its_crops(grouped: bool, dim: int) -> None:
         np.testing.assert_allclose(closed[photo], RIDGE.score(params, features[[photo]])[0])
 
 
-def test_the_penalty_is_chosen_by_photos_alone() -> None:
-    features, crops = world(2)
+@pytest.mark.parametrize("seed", [1, 2])  # by crops as well, the first one's would be another
+def test_the_penalty_is_chosen_by_photos_alone(seed: int) -> None:
+    features, crops = world(seed)
     chosen = RIDGE.options(features, LABELS, 3, groups=GROUPS, crops=crops)["lam"]
     squares = {}
     for lam in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0):
@@ -100,6 +103,24 @@ def test_the_penalty_is_chosen_by_photos_alone() -> None:
     rows = [examples(*world(seed)) for seed in range(20)]
     asked_all = [choose_lam(row, labels, 3, groups) for row in rows]
     assert [choose_lam(row, labels, 3, groups, 4) for row in rows] != asked_all
+
+
+def test_what_is_not_given_is_chosen_with_the_crops() -> None:
+    features, crops = world(11)
+    options = RIDGE.options(features, LABELS, 3, groups=GROUPS, crops=crops)
+    plain = RIDGE.options(features, LABELS, 3, groups=GROUPS)
+    assert options["lam"] != plain["lam"]
+    with_crops, without = (
+        count_correction_strength(
+            RIDGE, features, LABELS, 3, lam=options["lam"], groups=GROUPS, crops=given
+        )
+        for given in (crops, None)
+    )
+    assert options["strength"] == with_crops != without
+    for use in (RIDGE.fit, RIDGE.leave_one_out):
+        found = use(features, LABELS, 3, groups=GROUPS, crops=crops)
+        expected = use(features, LABELS, 3, groups=GROUPS, crops=crops, **options)
+        np.testing.assert_equal(found, expected)
 
 
 def test_photo_counts_are_of_photos() -> None:
@@ -130,9 +151,10 @@ def test_other_heads_learn_from_photos_alone(name: str) -> None:
 
 def test_many_photos_need_no_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     features, crops = world()
-    monkeypatch.setattr(heads, "MOST_WITH_CROPS", 8)
-    given, plain = (RIDGE.fit(features, LABELS, 3, crops=c) for c in (crops, None))
-    np.testing.assert_array_equal(given["weights"], plain["weights"])
+    for most, same in ((8, True), (9, False)):
+        monkeypatch.setattr(heads, "MOST_WITH_CROPS", most)
+        given, plain = (RIDGE.fit(features, LABELS, 3, crops=c) for c in (crops, None))
+        assert np.array_equal(given["weights"], plain["weights"]) == same
 
 
 def test_the_choice_of_a_head_sees_the_crops() -> None:
