@@ -11,7 +11,7 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,8 @@ def decoded(data: bytes, shortest_side: int = 0) -> Iterator[tuple[Any, tuple[in
     try:
         if len(data) > MAX_FILE_BYTES:
             raise PhotoError(_too_many_bytes(len(data)))
-        picture = reader_of(data)(io.BytesIO(data))
+        module, name = reader_of(data)
+        picture = getattr(importlib.import_module(module), name)(io.BytesIO(data))
         size = picture.size
         whole_in_memory = _check_header(picture, data)
         if shortest_side and isinstance(picture, Jpeg):
@@ -142,12 +143,12 @@ def is_sequence(picture: Any) -> bool:
     return picture.format != "HEIF" and getattr(picture, "is_animated", False)
 
 
-def reader_of(data: bytes) -> Callable[[io.BytesIO], Any]:
-    """The class that reads these bytes, imported only now; raises PhotoError if there is none."""
+def reader_of(data: bytes) -> tuple[str, str]:
+    """Module and class that read these bytes, by the first of them; PhotoError if none does."""
     head = data[:256]
     for pattern, module, name in _READERS:
         if re.match(pattern, head, re.DOTALL):
-            return getattr(importlib.import_module(module), name)
+            return module, name
     for pattern, reason in _REFUSED:
         if re.match(pattern, head, re.DOTALL):
             raise PhotoError(reason)

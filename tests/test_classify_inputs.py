@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from litecli import images, predictions
+from litecli import predictions, threads
 
 NAMES = [f"inbox/{number}.jpg" for number in range(9)]
 
@@ -63,7 +63,7 @@ def test_order_batch_and_threads_never_change_an_answer(
 ) -> None:
     """Bit for bit: every number of every answer, alone or among any others."""
     alone = {name: json.loads(learned("classify", name, "--json")[1]) for name in NAMES}
-    monkeypatch.setattr(images, "workers", lambda: workers)
+    monkeypatch.setattr(threads, "workers", lambda: workers)
     monkeypatch.setattr(predictions, "MANY", many)
     for seed in range(4):
         some = random.Random(seed).sample(NAMES, 5 + seed)
