@@ -43,6 +43,10 @@ def refitted(head, features, labels, groups, num_classes):
     return np.stack(rows)
 
 
+def test_a_head_is_found_by_its_name():
+    assert [head.name for head in HEADS.values()] == list(HEADS)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dim", [5, 40])  # fewer and more than the 12 photos
 @pytest.mark.parametrize("grouped", [False, True])
@@ -265,7 +269,7 @@ def test_equal_counts_need_no_correction(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rare_object_is_not_forgotten(name):
     """One photo against ten: recall with the correction comes near that of the others."""
-    plain, corrected, others = [], [], []
+    rare_named, others_named = {}, {}  # by strength of the correction: recalls
     # The Mahalanobis metric forgets less, and needs less noise where dimensions are few.
     noise, gain = (1.5, 0.1) if name == "mahalanobis" else (2.2, 0.3)
     for seed in range(12):
@@ -273,16 +277,35 @@ def test_the_rare_object_is_not_forgotten(name):
         known = np.concatenate([[0], *(np.flatnonzero(labels == c)[:10] for c in range(1, 5))])
         asked = np.setdiff1d(np.arange(len(labels)), known)
         head = HEADS[name]
-        for strength, recalls in ((0.0, plain), (None, corrected)):
+        for strength in (0.0, None, USUAL):
             params = head.fit(features[known], labels[known], 5, strength=strength, lam=0.1)
             named = head.score(params, features[asked]).argmax(1)
             rare = labels[asked] == 0
-            recalls.append(np.mean(named[rare] == 0))
-            if strength is None:
-                others.append(np.mean(named[~rare] == labels[asked][~rare]))
-    assert np.mean(corrected) > np.mean(plain) + gain
-    assert np.mean(corrected) > 0.5
-    assert np.mean(others) > 0.75
+            rare_named.setdefault(strength, []).append(np.mean(named[rare] == 0))
+            right = named[~rare] == labels[asked][~rare]
+            others_named.setdefault(strength, []).append(np.mean(right))
+    assert np.mean(rare_named[None]) > np.mean(rare_named[0.0]) + gain
+    assert np.mean(rare_named[None]) > 0.5
+    assert np.mean(others_named[None]) > 0.75
+    # Where photos cannot say how strong it should be, the rare object still does not take it all.
+    assert np.mean(others_named[USUAL]) > 0.3
+
+
+@pytest.mark.parametrize("name", ["cosine", "euclidean", "mahalanobis"])
+def test_a_score_of_strength_one_does_not_depend_on_the_photo_count(name):
+    """Two objects that look the same, one photo against ten: neither scores higher on average."""
+    rng, labels, head = np.random.default_rng(0), np.repeat([0, 1], [1, 10]), HEADS[name]
+    middle = np.eye(16)[0]
+    higher = {0.0: [], 1.0: []}  # by strength: how much higher the one with one photo scores
+    for _ in range(300):
+        known, asked = (middle + 0.1 * rng.normal(size=(n, 16)) for n in (11, 20))
+        for strength, differences in higher.items():
+            params = head.fit(known, labels, 2, strength=strength)
+            scores = head.score(params, asked)
+            differences.append(np.mean(scores[:, 0] - scores[:, 1]))
+    assert np.mean(higher[0.0]) < 0
+    # Of the Mahalanobis distance, whose metrics differ as well, a quarter is left.
+    assert abs(np.mean(higher[1.0])) < -0.3 * np.mean(higher[0.0])
 
 
 def test_two_objects_where_no_cut_can_tell():
