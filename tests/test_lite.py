@@ -213,6 +213,13 @@ def test_result_does_not_depend_on_chunks(chunk: int, query_batch: int) -> None:
     assert_equal(learner.gradients(), expected, 1e-12)
 
 
+def test_a_subset_with_too_few_weights_is_refused() -> None:
+    """Rather than cut short, which would be a gradient of fewer photos that nobody notices."""
+    learner, task = TinyLearner("cosine"), make_task()
+    with pytest.raises(ValueError, match="shorter"):
+        learner.backward(task, Subset(torch.arange(3), torch.ones(2)), chunk=1)
+
+
 def test_changing_the_subset_changes_the_gradient_of_one_draw() -> None:
     learner, task = TinyLearner("cosine"), make_task()
     learner.backward(task, Subset(torch.tensor([0, 1]), torch.full((2,), 3.0)))
