@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from litecli import hub, storage
 from litecli.config import MODEL_KEY, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
+from litecli.network_parts import leave_out_head
 from litecli.weights import load_into
 
 try:
@@ -43,15 +44,21 @@ class Backbone:
     preprocess: Preprocess
     licence: str
     origin: str  # where its weights come from, one line
+    pooled: bool = False  # without the layers that timm puts after the pooling
 
 
 def build(
-    name: str, weights: str = "auto", image_size: int | None = None, offline: bool = False
+    name: str,
+    weights: str = "auto",
+    image_size: int | None = None,
+    offline: bool = False,
+    pooled: bool = False,
 ) -> Backbone:
     """Make the timm network `name` with `weights` (auto, none, a FILE or a timm local DIR).
 
-    `image_size` overrides the size the weights were made for. Raises LiteError: unknown name
-    (USAGE), weights that do not fit or are unsafe (MISSING), download impossible (NETWORK).
+    `image_size` overrides the size the weights were made for; `pooled`: see `leave_out_head`.
+    Raises LiteError: unknown name (USAGE), weights that do not fit or are unsafe (MISSING),
+    download impossible (NETWORK).
     """
     path = Path(weights)
     if weights not in ("auto", "none") and not path.exists():
@@ -61,15 +68,17 @@ def build(
             code=ExitCode.USAGE,
         )
     if weights not in ("auto", "none") and path.is_dir():
-        return _from_folder(path, image_size)
+        return _from_folder(path, image_size, pooled)
     if not name.startswith("hf-hub:"):
         check_name(name)
     arguments = _size_arguments(timm.get_pretrained_cfg(name, allow_unregistered=True), image_size)
     if weights == "auto":
         network = _download(name, arguments, offline)
+        if pooled:
+            leave_out_head(network)
         origin = f"timm pretrained {name}"
     else:
-        network = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+        network = _created(name, arguments, pooled)
         origin = "random initialisation"
         if weights != "none":
             load_into(network, path)
@@ -77,7 +86,7 @@ def build(
     cfg = dict(getattr(network, "pretrained_cfg", None) or {})
     if weights != "auto":  # timm states the licence of its own weights, which these are not
         cfg["license"] = "unknown"
-    return _describe(network, name, arguments, image_size, origin, cfg)
+    return _describe(network, name, arguments, image_size, origin, cfg, pooled)
 
 
 def licence_of(name: str) -> str:
@@ -88,7 +97,7 @@ def licence_of(name: str) -> str:
 
 def from_model(folder: Path, config: ModelConfig) -> Backbone:
     """The network of a litecli model folder; LiteError (MISSING) when its weights do not fit."""
-    network = rebuild(config.architecture, config.architecture_args).eval()
+    network = rebuild(config.architecture, config.architecture_args, config.pooled).eval()
     load_into(network, folder / "model.safetensors")
     return Backbone(
         network,
@@ -98,10 +107,13 @@ def from_model(folder: Path, config: ModelConfig) -> Backbone:
         config.preprocess,
         config.licence,
         config.origin,
+        config.pooled,
     )
 
 
-def rebuild(architecture: str, architecture_args: Mapping[str, Any]) -> nn.Module:
+def rebuild(
+    architecture: str, architecture_args: Mapping[str, Any], pooled: bool = False
+) -> nn.Module:
     """The network of a model folder's config, with weights still to be loaded.
 
     Raises LiteError (MISSING) when this timm does not know the architecture.
@@ -113,9 +125,7 @@ def rebuild(architecture: str, architecture_args: Mapping[str, Any]) -> nn.Modul
             "pip install --upgrade timm",
             code=ExitCode.MISSING,
         )
-    return timm.create_model(
-        architecture, pretrained=False, num_classes=0, **dict(architecture_args)
-    )
+    return _created(architecture, architecture_args, pooled)
 
 
 def check_name(name: str) -> None:
@@ -137,47 +147,9 @@ def check_name(name: str) -> None:
         )
 
 
-def features_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """Features [B, D] of images [B, 3, S, S], and two maps [B, C, h, w] from before the pooling.
-
-    The first is the network's last, the second its last but one stage's. Raises LiteError (USAGE)
-    for a network that has no such maps.
-    """
-    try:
-        final, stages = network.forward_intermediates(images, indices=2)  # type: ignore[operator]
-        features = network.forward_head(final)  # type: ignore[operator]
-    except (AttributeError, TypeError) as error:
-        raise _no_maps(network) from error
-    if final.ndim != 4 or stages[0].ndim != 4:
-        raise _no_maps(network)
-    return features, [final, stages[0]]
-
-
-def _no_maps(network: nn.Module) -> LiteError:
-    return LiteError(
-        f"{type(network).__name__} shows no maps from before its pooling.",
-        fix="map_weight = 0 in [pretrain], or a convolutional network",
-        code=ExitCode.USAGE,
-    )
-
-
-def batch_norm_layers(network: nn.Module) -> list[str]:
-    """Names of the layers whose training-mode output looks at the whole batch."""
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.modules.batchnorm._BatchNorm)
-    ]
-
-
-def count_macs(network: nn.Module, image_size: int) -> int:
-    """Multiply-accumulates of one forward pass of one image, convolutions and matrix products."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    device = next(network.parameters()).device
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(torch.zeros(1, 3, image_size, image_size, device=device))
-    return counter.get_total_flops() // 2
+def _created(name: str, arguments: Mapping[str, Any], pooled: bool) -> nn.Module:
+    network = timm.create_model(name, pretrained=False, num_classes=0, **dict(arguments))
+    return leave_out_head(network) if pooled else network
 
 
 def _size_arguments(pretrained_cfg: Any, image_size: int | None) -> dict[str, Any]:
@@ -221,7 +193,7 @@ def _repository(name: str) -> str:
     return (cfg.hf_hub_id if cfg is not None else None) or name.removeprefix("hf-hub:")
 
 
-def _from_folder(folder: Path, image_size: int | None) -> Backbone:
+def _from_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone:
     """A litecli model, or timm's local directory: config.json (architecture) and weights."""
     own = folder / "model.safetensors"
     if not (folder / "config.json").exists() and own.exists():
@@ -234,9 +206,10 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
                     f"The model in {folder} is damaged.", str(error), code=ExitCode.MISSING
                 ) from error
             size = image_size or config.preprocess.image_size
-            return from_model(
-                folder, replace(config, preprocess=replace(config.preprocess, image_size=size))
-            )
+            seen = replace(config.preprocess, image_size=size)
+            own = replace(config, preprocess=seen, pooled=config.pooled or pooled)
+            built = from_model(folder, own)
+            return replace(built, num_features=_output_shape(built.network, size)[-1])
     try:
         config = json.loads((folder / "config.json").read_text())
         architecture = config["architecture"]
@@ -248,12 +221,17 @@ def _from_folder(folder: Path, image_size: int | None) -> Backbone:
         ) from error
     check_name(architecture)
     arguments = dict(config.get("model_args") or {})
-    network = timm.create_model(architecture, pretrained=False, num_classes=0, **arguments)
+    network = _created(architecture, arguments, pooled)
     load_into(network, folder / "model.safetensors")
     stated = {"license": "unknown"} | dict(config.get("pretrained_cfg") or {})
     cfg = dict(getattr(network, "pretrained_cfg", None) or {}) | stated
     origin = f"timm folder {folder.name}"
-    return _describe(network, architecture, arguments, image_size, origin, cfg)
+    return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)
+
+
+def _output_shape(network: nn.Module, image_size: int) -> tuple[int, ...]:
+    with torch.no_grad():
+        return tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
 
 
 def _describe(
@@ -263,6 +241,7 @@ def _describe(
     image_size: int | None,
     origin: str,
     cfg: dict[str, Any],
+    pooled: bool,
 ) -> Backbone:
     data = resolve_data_config({}, pretrained_cfg=cfg)
     preprocess = Preprocess(
@@ -275,8 +254,7 @@ def _describe(
     network.eval()
     size = preprocess.image_size
     try:
-        with torch.no_grad():
-            shape = network(torch.zeros(1, 3, size, size)).shape
+        shape = _output_shape(network, size)
     except (AssertionError, RuntimeError) as error:
         raise LiteError(
             f"{name} with these weights cannot see images of {size} px.",
@@ -286,7 +264,7 @@ def _describe(
         ) from error
     if len(shape) != 2:
         raise LiteError(
-            f"{name} gives features of shape {tuple(shape[1:])}, not one vector an image.",
+            f"{name} gives features of shape {shape[1:]}, not one vector an image.",
             "Choose a network with pooled features.",
             code=ExitCode.USAGE,
         )
@@ -295,8 +273,9 @@ def _describe(
         network,
         architecture.partition(".")[0],
         arguments,
-        int(shape[1]),
+        shape[1],
         preprocess,
         cfg.get("license") or "unknown",
         origin,
+        pooled,
     )

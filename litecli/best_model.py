@@ -26,8 +26,9 @@ def write_best(
     `data` names what it was trained on, `where` the step; accuracy (a fraction, with its 95 %
     interval) is on validation tasks of `way` classes.
     """
-    network = backbones.rebuild(model.backbone.architecture, model.backbone.architecture_args)
-    copy = FewShotModel(replace(model.backbone, network=network), model.head, model.has_film)
+    own = model.backbone
+    network = backbones.rebuild(own.architecture, own.architecture_args, own.pooled)
+    copy = FewShotModel(replace(own, network=network), model.head, model.has_film)
     copy.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
     name = Path(config.out).name
     described = model_config(name, copy, config.learner, LEARNER_HEADS.get(config.learner, "auto"))

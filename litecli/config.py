@@ -70,6 +70,7 @@ class ModelConfig:
     architecture_args: dict[str, Any] = field(default_factory=dict)  # extra timm.create_model args
     learner: str = "protonets"
     head: str = "auto"  # the head `adapt` and `evaluate` use unless told otherwise
+    pooled: bool = False  # the network without the layers that follow its pooling
     film: tuple[str, ...] = ()  # norm layers that get new values from each support set
     inner_steps: int = 0  # a model of maml: its gradient steps on a support set, and their rate
     inner_lr: float = 0.0
@@ -106,6 +107,8 @@ def _check_model(config: ModelConfig) -> None:
         raise TypeError("a text is none")
     if type(seen.image_size) is not int or not 8 <= seen.image_size <= LARGEST_IMAGE:
         raise ValueError(f"image_size {seen.image_size}")
+    if type(config.pooled) is not bool:
+        raise TypeError(f"pooled {config.pooled}")
     if type(config.num_features) is not int or config.num_features < 1:
         raise ValueError(f"num_features {config.num_features}")
     if not 0.1 <= seen.crop_pct <= 1 or seen.interpolation not in ("bicubic", "bilinear"):
@@ -171,6 +174,7 @@ class TrainConfig:
     film: str = "auto"  # on, off or auto: on for cnaps and simple-cnaps
     backbone: str = "mobilenetv4_conv_small"
     weights: str = "auto"
+    pooled: bool = False  # leave out what timm puts between the pooling and its classifier
     image_size: int = 224
     gradient: str = "lite"
     lite_h: int = 40

@@ -15,6 +15,7 @@ from litecli.episodes import Episode, Source, sample_fixed
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.methods import choose_method
 from litecli.model_library import Model
+from litecli.network_parts import count_macs
 from litecli.solvers import TaskSolver
 from litecli.threads import in_order
 
@@ -200,9 +201,10 @@ def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]
 
 def network_macs(model: Model) -> int:
     """Multiply-accumulates of the model's network for one photo."""
-    network = backbone.rebuild(model.config.architecture, model.config.architecture_args)
+    config = model.config
+    network = backbone.rebuild(config.architecture, config.architecture_args, config.pooled)
     preprocess = model.config.preprocess
-    return len(preprocess.crops) * backbone.count_macs(network.eval(), preprocess.image_size)
+    return len(preprocess.crops) * count_macs(network.eval(), preprocess.image_size)
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -8,13 +8,14 @@ from functools import partial
 import numpy as np
 import torch
 
-from litecli import backbone, baselines, images, solvers
+from litecli import baselines, images, solvers
 from litecli.config import BASELINES, Baseline, TrainConfig
 from litecli.devices import resolve_device
 from litecli.encoder import Encoder
 from litecli.model import FewShotModel
 from litecli.model_folder import described_head, load_model
 from litecli.model_library import Model
+from litecli.network_parts import count_macs
 from litecli.solvers import Fit, FrozenFeatures, Inputs, TaskSolver
 
 CHUNK = TrainConfig.chunk  # photos that go through the network at once
@@ -99,7 +100,7 @@ def _film(model: FewShotModel, head: str, fit: Fit) -> Method:
         return solvers.film_features(model, inputs, np.array(sorted(squares)), fit, CHUNK)
 
     assert model.set_encoder is not None
-    other_macs = backbone.count_macs(model.set_encoder, size)
+    other_macs = count_macs(model.set_encoder, size)
     return Method(head, solver, 1, True, other_macs, _median_seconds(embed_one))
 
 

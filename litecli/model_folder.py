@@ -168,6 +168,7 @@ def model_config(name: str, model: FewShotModel, learner: str, head: str) -> Mod
         preprocess=described.preprocess,
         learner=learner,
         head=head,
+        pooled=described.pooled,
         film=tuple(layer.name for layer in model.generator.layers) if model.generator else (),
         licence=described.licence,
         origin=described.origin,
@@ -182,6 +183,7 @@ def fetch(
     image_size: int | None = None,
     closer_looks: tuple[float, ...] = (),
     offline: bool = False,
+    pooled: bool = False,
     accept_licence: bool = False,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
@@ -195,7 +197,7 @@ def fetch(
         image_size = image_size or own_size
     if weights == "auto":
         _check_licence(name, accept_licence)
-    described = backbones.build(name, weights, image_size, offline)
+    described = backbones.build(name, weights, image_size, offline, pooled)
     seen = replace(described.preprocess, closer_looks=closer_looks)
     described = replace(described, preprocess=seen)
     model = FewShotModel(described, "cosine" if head == "auto" else head)

@@ -11,6 +11,7 @@ from litecli.devices import resolve_device, use_bf16
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
+from litecli.network_parts import count_macs
 
 BYTES_A_WEIGHT = 16  # float32 weight, gradient and Adam's two moments
 BACKWARD_MACS = 2  # a backward pass costs about two forward passes
@@ -38,7 +39,7 @@ class Plan:
 def plan(config: TrainConfig) -> Plan:
     """Read the names of the data and build the network; raises LiteError as training would."""
     weights = "none" if config.weights == "auto" else config.weights  # a plan downloads nothing
-    built = backbone.build(config.backbone, weights, config.image_size)
+    built = backbone.build(config.backbone, weights, config.image_size, pooled=config.pooled)
     warnings: list[str] = []
     data, sources = "built-in drawn objects", ()
     if config.data:
@@ -51,7 +52,7 @@ def plan(config: TrainConfig) -> Plan:
             warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
     support, query = task_size.largest_task(config.episodes, sources)
     backward = {"lite": min(config.lite_h, support), "none": 0}.get(config.gradient, support)
-    per_image = backbone.count_macs(built.network, config.image_size)
+    per_image = count_macs(built.network, config.image_size)
     activations = task_size.graph_bytes(built.network, config.image_size)
     weight_bytes = BYTES_A_WEIGHT * sum(p.numel() for p in built.network.parameters())
     forward_only = 0 if config.gradient == "full" else support

@@ -12,6 +12,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.events import Preparing
 from litecli.model import FewShotModel
 from litecli.model_library import find_model
+from litecli.network_parts import batch_norm_layers
 from litecli.teacher import KeptTeacher, LiveTeacher
 from litecli.training_data import TrainingData, open_data
 
@@ -20,7 +21,9 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
     """The model before its first step, on `device`; raises as `backbone.build`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # for random weights
-        built = backbones.build(config.backbone, config.weights, config.image_size, offline)
+        built = backbones.build(
+            config.backbone, config.weights, config.image_size, offline, config.pooled
+        )
         check_learnable(config, built.network)
         model = FewShotModel(built, training_head(config), config.uses_film)
     model.to(device)
@@ -36,7 +39,7 @@ def training_head(config: TrainConfig) -> str:
 def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
     """Refuse what cannot learn: random batch-norm networks by frozen-statistics episodes alone."""
     fresh = config.weights == "none" and config.pretrain.images == 0
-    if fresh and backbones.batch_norm_layers(network):
+    if fresh and batch_norm_layers(network):
         raise LiteError(
             f"{config.backbone} from random weights does not learn from episodes alone.",
             "Its batch-norm statistics are frozen in episodes; a supervised stage sets them first.",

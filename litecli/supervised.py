@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from litecli import backbone
 from litecli.atlas import Atlas
 from litecli.augment import colour_jitter, standardised
 from litecli.composites import Pictures, draw_pictures, picture
 from litecli.config import TrainConfig
 from litecli.episodes import Source
 from litecli.model import FewShotModel
+from litecli.network_parts import features_and_maps
 from litecli.stages import Squares, schedule, set_lr
 from litecli.teacher import KeptTeacher, LiveTeacher, fitted
 from litecli.threads import in_order
@@ -97,7 +97,7 @@ class SupervisedStage:
             size = self.config.pretrain.image_size
             with torch.no_grad():
                 blank = torch.zeros(1, 3, size, size, device=self.device)
-                _, maps = backbone.features_and_maps(self.model.network, blank)
+                _, maps = features_and_maps(self.model.network, blank)
             for n, (own, wanted) in enumerate(zip(maps, self.teacher.map_widths, strict=True)):
                 layers[f"map{n}"] = nn.Conv2d(own.shape[1], wanted, 1)
         with torch.random.fork_rng(devices=[]):
@@ -195,7 +195,7 @@ class SupervisedStage:
         maps: list[Tensor] = []
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if wanted_maps:
-                features, maps = backbone.features_and_maps(self.model.network, inputs)
+                features, maps = features_and_maps(self.model.network, inputs)
             else:
                 features = self.model.network(inputs)
             logits = self.extra["classifier"](features)

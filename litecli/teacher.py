@@ -24,6 +24,7 @@ from litecli.composites import Pictures, single_pictures
 from litecli.devices import depthwise_in_fp32
 from litecli.encoder import Encoder
 from litecli.model_library import Model
+from litecli.network_parts import features_and_maps
 from litecli.pixels import PixelStore
 from litecli.threads import in_order
 
@@ -129,7 +130,7 @@ class LiveTeacher:
             inputs = standardised(pixels, preprocess).contiguous(memory_format=torch.channels_last)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 if self.with_maps:
-                    features, maps = backbone.features_and_maps(network, inputs)
+                    features, maps = features_and_maps(network, inputs)
                 else:
                     features, maps = network(inputs), []
             seen.append([features.float(), *(m.float() for m in maps)])

@@ -54,7 +54,7 @@ def test_every_setting_has_a_flag(trained) -> None:
         "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
         "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
         "--teacher u --val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu "
-        "--strict-split --memory 6GB --film on --inner-steps 4 --inner-lr 0.2"
+        "--strict-split --memory 6GB --film on --pooled --inner-steps 4 --inner-lr 0.2"
     )
     assert trained("photos", "more", *flags.split())[0] == 0
     expected = with_values(
@@ -66,6 +66,7 @@ def test_every_setting_has_a_flag(trained) -> None:
             "head": "ridge",
             "backbone": "b",
             "weights": "w",
+            "pooled": True,
             "image_size": 96,
             "gradient": "exact",
             "lite_h": 16,

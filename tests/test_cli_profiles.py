@@ -113,6 +113,7 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
             128,
             (0.5, 0.3),
             True,
+            True,
             False,
         )
         write_model(folder, name=folder.name)
@@ -121,7 +122,7 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     monkeypatch.setattr(model_folder, "fetch", fetched)
     code, out, err = run(
         *("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline"),
-        *("--image-size", "128", "--closer-look", "0.5", "--closer-look", "0.3"),
+        *("--image-size", "128", "--closer-look", "0.5", "--closer-look", "0.3", "--pooled"),
     )
     assert code == 0 and str(library.model_path("x.a1")) in out
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"

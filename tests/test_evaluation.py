@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from litecli import baselines, evaluation, images, methods
-from litecli.backbone import Backbone, count_macs
+from litecli.backbone import Backbone
 from litecli.config import BASELINES, Baseline, Preprocess
 from litecli.encoder import Encoder
 from litecli.episodes import Episode, Source, sample_fixed
@@ -19,6 +19,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import evaluate, mean_and_interval, solve_task
 from litecli.model import FewShotModel
 from litecli.model_library import Model
+from litecli.network_parts import count_macs
 from litecli.solvers import Classifier, FrozenFeatures
 
 COLOURS = [

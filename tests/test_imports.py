@@ -17,7 +17,7 @@ LAYERS = (
     "labelled walk drawn_shapes drawn_backgrounds episodes profile image_stream storage encoder",
     "memory colours lite",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
-    "weights hub graph run_folder task_size maml mahalanobis prototypes",
+    "weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
     "backbone images heads same_shot model_library profile_library",
     "torch_encoder library head_choice pixels model_tensors augment",
@@ -48,7 +48,7 @@ TORCH_SIDE = {
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
     *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
     *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
-    *("composites", "atlas", "image_stream", "mahalanobis_dense"),
+    *("composites", "atlas", "image_stream", "mahalanobis_dense", "network_parts"),
 }
 # What the torch-free side may load from there inside a function, when it is handed torch tensors.
 HANDED_TENSORS = {"heads": {"mahalanobis_gradient", "mahalanobis_dense"}}

@@ -11,7 +11,6 @@ from PIL import Image
 from litecli import backbone, images, pixels, teacher
 from litecli.augment import standardised
 from litecli.encoder import Encoder
-from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model, open_model
 from litecli.teacher import KeptTeacher, LiveTeacher
 
@@ -138,15 +137,3 @@ def test_a_live_teacher_says_what_its_networks_do(networks: list[Model], with_ma
         mean, std = rows.mean(0).view(shape), rows.std(0, unbiased=False).view(shape)
         expected = (raw - mean) / (std + teacher.SPREAD_FLOOR)
         torch.testing.assert_close(found, expected.float(), rtol=1e-3, atol=1e-3)
-
-
-def test_a_network_without_maps_is_refused() -> None:
-    vit = backbone.build("test_vit", "none").network
-    with pytest.raises(LiteError, match="shows no maps") as caught:
-        backbone.features_and_maps(vit, torch.zeros(1, 3, 160, 160))
-    assert caught.value.code == ExitCode.USAGE
-    network = backbone.build("test_byobnet", "none", 64).network
-    with torch.no_grad():
-        found, maps = backbone.features_and_maps(network, torch.zeros(2, 3, 64, 64))
-        torch.testing.assert_close(found, network(torch.zeros(2, 3, 64, 64)))
-    assert maps[0].shape[2] < maps[1].shape[2]

@@ -59,6 +59,10 @@ def meta_train(
     weights: Annotated[
         str | None, _flag("auto, none, FILE or timm DIR.", NETWORK, metavar="WHICH")
     ] = None,
+    pooled: Annotated[
+        bool | None,
+        _flag("Features from before the network's last, widening layer.", NETWORK, "--pooled"),
+    ] = None,
     image_size: Annotated[int | None, _flag("Pixels of a side.", NETWORK)] = None,
     gradient: Annotated[
         str | None, _flag("Of the support set: lite, exact, full, none or small-task.", LEARNING)
@@ -132,6 +136,7 @@ def meta_train(
         "inner_lr": inner_lr,
         "backbone": backbone,
         "weights": weights,
+        "pooled": pooled,
         "image_size": image_size,
         "gradient": gradient,
         "lite_h": lite_h,

@@ -135,6 +135,10 @@ def fetch(
             help="Also see the middle, this share of the short side. Can be repeated.",
         ),
     ] = None,
+    pooled: Annotated[
+        bool,
+        typer.Option("--pooled", help="Features from before the network's last, widening layer."),
+    ] = False,
     accept_license: Annotated[
         bool, typer.Option("--accept-license", help="Accept the weights' own licence.")
     ] = False,
@@ -158,6 +162,7 @@ def fetch(
             image_size,
             tuple(closer_look or ()),
             common.offline,
+            pooled,
             accept_license,
         )
         made = library.add_model(folder, name, replace=replace)

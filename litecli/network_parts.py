@@ -1,0 +1,70 @@
+"""What a timm network is made of: its maps, its head layers, its batch norms, its cost."""
+
+import torch
+from torch import Tensor, nn
+
+from litecli.errors import ExitCode, LiteError
+
+
+def leave_out_head(network: nn.Module) -> nn.Module:
+    """The network without the layers that follow its last stage: features are the map's mean.
+
+    Many convolutional networks widen the pooled map once more, for the classes of their
+    classifier; what comes before carries over better to other things (as before the projection
+    of SimCLR, Chen et al., 2020). Changes `network`, also returned. Raises LiteError (USAGE) for a
+    network that timm cannot cut there.
+    """
+    try:
+        network.prune_intermediate_layers(1, prune_norm=False, prune_head=True)  # type: ignore[operator]
+        network.reset_classifier(0, "avg")  # type: ignore[operator]  # pruning took the pooling too
+    except (AttributeError, TypeError, ValueError, AssertionError) as error:
+        raise LiteError(
+            f"{type(network).__name__} cannot be cut behind its last stage.",
+            "timm does not say where its head begins.",
+            "the same without --pooled",
+            code=ExitCode.USAGE,
+        ) from error
+    return network
+
+
+def features_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Features [B, D] of images [B, 3, S, S], and two maps [B, C, h, w] from before the pooling.
+
+    The first is the network's last, the second its last but one stage's. Raises LiteError (USAGE)
+    for a network that has no such maps.
+    """
+    try:
+        final, stages = network.forward_intermediates(images, indices=2)  # type: ignore[operator]
+        features = network.forward_head(final)  # type: ignore[operator]
+    except (AttributeError, TypeError) as error:
+        raise _no_maps(network) from error
+    if final.ndim != 4 or stages[0].ndim != 4:
+        raise _no_maps(network)
+    return features, [final, stages[0]]
+
+
+def _no_maps(network: nn.Module) -> LiteError:
+    return LiteError(
+        f"{type(network).__name__} shows no maps from before its pooling.",
+        fix="map_weight = 0 in [pretrain], or a convolutional network",
+        code=ExitCode.USAGE,
+    )
+
+
+def batch_norm_layers(network: nn.Module) -> list[str]:
+    """Names of the layers whose training-mode output looks at the whole batch."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
+
+
+def count_macs(network: nn.Module, image_size: int) -> int:
+    """Multiply-accumulates of one forward pass of one image, convolutions and matrix products."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    device = next(network.parameters()).device
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, image_size, image_size, device=device))
+    return counter.get_total_flops() // 2
