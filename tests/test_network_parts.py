@@ -40,7 +40,8 @@ def pictures(side: int = SIDE) -> Tensor:
 def pooled_map(name: str) -> Tensor:
     """What the network's last map says of `pictures`, by its mean."""
     with torch.no_grad():
-        return network(name).forward_intermediates(pictures(), indices=1)[1][-1].mean((2, 3))
+        _, maps = features_and_maps(network(name), pictures())
+        return maps[0].mean((2, 3))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
