@@ -43,6 +43,14 @@ class Stepped:
 
 
 @dataclass(frozen=True)
+class Validating:
+    """Validation tasks done of a learner that takes long for each."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Validated:
     """Accuracy on validation tasks (fractions); `best` when it is the best so far."""
 
@@ -69,4 +77,4 @@ class Finished:
     expected_memory: int = 0
 
 
-Event = Preparing | Started | Stepped | Validated | Finished
+Event = Preparing | Started | Stepped | Validating | Validated | Finished

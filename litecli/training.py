@@ -10,7 +10,7 @@ pure function of its number, so a run that was stopped anywhere and resumed ends
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from litecli.devices import resolve_device, use_bf16
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import mean_and_interval
-from litecli.events import Event, Finished, Started, Stepped, Validated
+from litecli.events import Event, Finished, Started, Stepped, Validated, Validating
 from litecli.memory import kept, written
 from litecli.model import FewShotModel
 from litecli.ranks import Ranks, joined
@@ -189,7 +189,7 @@ class _Run:
     def _stage_events(self, stage: Stage) -> Iterator[Event]:
         saved = time.monotonic()
         if self._validation_due(stage, self.progress.step):
-            yield self._validate(stage, self.progress.step)
+            yield from self._validate(stage, self.progress.step)
         clock = time.monotonic()
         for loss in stage.steps(self.progress.step):
             step = self.progress.step + 1
@@ -202,7 +202,7 @@ class _Run:
             )
             yield Stepped(stage.name, self.done(), self.total, loss, time.monotonic() - clock)
             if self._validation_due(stage, step):
-                yield self._validate(stage, step)
+                yield from self._validate(stage, step)
             if time.monotonic() - saved > SAVE_EVERY:
                 self.save()
                 self.folder.draw_curves()
@@ -230,8 +230,8 @@ class _Run:
         }
         self.folder.save(self.progress, tensors, self.config)
 
-    def _validate(self, stage: Stage, step: int) -> Validated:
-        way, accuracies = validate(self.model, self.data, self.config, self.bf16)
+    def _validate(self, stage: Stage, step: int) -> Generator[Validating | Validated]:
+        way, accuracies = yield from validate(self.model, self.data, self.config, self.bf16)
         accuracy, ci95 = mean_and_interval(accuracies)
         better = accuracy > self.progress.best
         if better:
@@ -245,7 +245,7 @@ class _Run:
         self.folder.record(stage=stage.name, step=step, val_accuracy=accuracy, val_ci95=ci95)
         line = f"{stage.name} {step}: {way}-way accuracy {accuracy:.4f} +- {ci95:.4f}"
         self.folder.log(line + (" (best)" if better else ""))
-        return Validated(stage.name, step, way, accuracy, ci95, better)
+        yield Validated(stage.name, step, way, accuracy, ci95, better)
 
 
 class _DivergedError(LiteError):

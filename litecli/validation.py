@@ -1,6 +1,7 @@
 """Accuracy of a model in training on few-shot tasks of classes that it is not trained on."""
 
 import math
+from collections.abc import Generator
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from litecli.augment import View
 from litecli.config import Baseline, TrainConfig
 from litecli.episodes import Source, sample_fixed
 from litecli.evaluation import solve_task
+from litecli.events import Validating
 from litecli.image_stream import ImagesByNumber
 from litecli.lite import encode_all
 from litecli.model import FewShotModel
@@ -25,26 +27,30 @@ COSTLY_TASKS = 20  # at most, of a learner whose tasks share no features
 
 def validate(
     model: FewShotModel, data: TrainingData, config: TrainConfig, bf16: bool
-) -> tuple[int, list[float]]:
+) -> Generator[Validating, None, tuple[int, list[float]]]:
     """Accuracies of validation tasks, each adapted to as the learner does, and their largest way.
 
-    Every validation source gets its share of `val_tasks`; the tasks are the same each time. With
-    FiLM or MAML each task sends its own photos through the network, so all sources together get
-    at most COSTLY_TASKS: fewer, but still the same ones each time, so that models compare.
+    Both are returned; what is yielded tells how far it is, where that takes long. Every validation
+    source gets its share of `val_tasks`; the tasks are the same each time. With FiLM or MAML each
+    task sends its own photos through the network, so all sources together get at most
+    COSTLY_TASKS: fewer, but still the same ones each time, so that models compare.
     """
     accuracies: list[float] = []
     largest = 0
     costly = model.has_film or config.learner == "maml"
-    total = min(config.val_tasks, COSTLY_TASKS) if costly else config.val_tasks
+    wanted = min(config.val_tasks, COSTLY_TASKS) if costly else config.val_tasks
+    each = math.ceil(wanted / len(data.validation))
     for number, source in enumerate(data.validation):
         reduced, numbers = _thinned(source)
         view = View(data.squares, model.backbone.preprocess)
         solver = _solver(model, view, numbers, config, bf16)
         way = min(VAL_WAY, len(reduced.classes))
         largest = max(largest, way)
-        for k in range(math.ceil(total / len(data.validation))):
+        for k in range(each):
             episode = sample_fixed(reduced, way, VAL_SHOTS, VAL_QUERY, config.seed + number, k)
             accuracies.append(solve_task(solver, episode)[0])
+            if costly:
+                yield Validating(len(accuracies), each * len(data.validation))
     return largest, accuracies
 
 

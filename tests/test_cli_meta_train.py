@@ -36,6 +36,7 @@ def trained(run, monkeypatch: pytest.MonkeyPatch):
         yield events.Started("drawn objects", "cpu", "fp32", 0, 2, ("val overlaps train",))
         yield events.Stepped("episodes", 1, 2, 1.5, 7200.0)
         yield from call.more
+        yield from (events.Validating(done, 2) for done in (1, 2))
         yield events.Validated("episodes", 2, 20, 0.912, 0.011, True)
         yield events.Finished(f"{config.out}/model", 0.912, 75.0)
 
@@ -208,6 +209,8 @@ def test_a_run_is_shown(trained) -> None:
         "  2 steps, cpu, fp32",
         "Warning: val overlaps train",
         "Steps 1/2, episodes, loss 1.500",
+        "Validation tasks 1/2",
+        "Validation tasks 2/2",
         "Validation (episodes, step 2): 91.2 ± 1.1 %, 20-way, the best so far",
         "Next: litecli models add o/model",
     ]
@@ -218,7 +221,8 @@ def test_a_run_as_json_lines(trained) -> None:
     told = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and {t["schema"] for t in told} == {"litecli.meta-train/1"}
     kinds = [t["event"] for t in told]
-    assert kinds == ["preparing", "started", "stepped", "validated", "finished"]
+    shown = ["preparing", "started", "stepped", "validating", "validating", "validated", "finished"]
+    assert kinds == shown
     assert told[-1]["model"] == "o/model" and told[-1]["accuracy"] == 0.912
 
 

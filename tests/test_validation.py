@@ -12,12 +12,27 @@ from litecli import validation
 from litecli.backbone import Backbone
 from litecli.config import Preprocess, TrainConfig
 from litecli.episodes import Source
+from litecli.events import Validating
 from litecli.model import FewShotModel
 from litecli.training_data import TrainingData
-from litecli.validation import COSTLY_TASKS, validate
+from litecli.validation import COSTLY_TASKS
 
 CLASSES, PHOTOS, OTHERS = 6, 8, 3  # a class has three photos more that are not for validation
 CONFIG = TrainConfig(val_tasks=60, chunk=16, inner_steps=3, inner_lr=0.5)
+
+
+def told(*arguments: Any) -> tuple[list[Validating], int, list[float]]:
+    """What `validation.validate` says while it runs, and what it returns."""
+    run, said = validation.validate(*arguments), []
+    while True:
+        try:
+            said.append(next(run))
+        except StopIteration as end:
+            return said, *end.value
+
+
+def validate(*arguments: Any) -> tuple[int, list[float]]:
+    return told(*arguments)[1:]
 
 
 class CountedNetwork(nn.Sequential):
@@ -87,6 +102,15 @@ def test_learners_that_share_no_features_get_fewer_tasks(sources: int) -> None:
     assert len(validate(film, data, costly, False)[1]) == sources * share
     assert len(validate(plain, data, replace(CONFIG, learner="maml"), False)[1]) == sources * share
     assert len(validate(film, data, replace(costly, val_tasks=3), False)[1]) == 3
+
+
+def test_long_validations_say_how_far_they_are() -> None:
+    data, config = make_data(3), replace(CONFIG, val_tasks=5)
+    film, plain = make_model(film=True)[0], make_model()[0]
+    assert told(plain, data, config, False)[0] == []
+    for model, learner in ((film, "simple-cnaps"), (plain, "maml")):
+        said, _, accuracies = told(model, data, replace(config, learner=learner), False)
+        assert said == [Validating(n, 6) for n in range(1, 7)] and len(accuracies) == 6
 
 
 def test_without_film_each_photo_is_encoded_once() -> None:

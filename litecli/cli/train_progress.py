@@ -42,6 +42,7 @@ class _Shown:
         self.out = out
         self.preparing: dict[str, Any] = {}
         self.steps: Any = None
+        self.validation: Any = None
         self.first = 0
         self.seconds: list[float] = []
 
@@ -80,6 +81,11 @@ class _Shown:
                 self.out.say(f"This will take about {duration(left)}.")
                 self.out.say("Ctrl-C saves at any time; --resume goes on.")
         self.steps(event.step, event.num_steps, f", {event.stage}, loss {event.loss:.3f}")
+
+    def _validating(self, event: "events.Validating") -> None:
+        if event.done == 1:
+            self.validation = self.out.progress("Validation tasks")
+        self.validation(event.done, event.total)
 
     def _validated(self, event: "events.Validated") -> None:
         accuracy = f"{100 * event.accuracy:.1f} ± {100 * event.ci95:.1f} %"
