@@ -25,6 +25,10 @@ from litecli.cli import main
 from litecli.config import ModelConfig, Preprocess
 from litecli.model_library import Model, open_model
 
+from .small_runs import config, photos, quick
+
+__all__ = ("config", "photos", "quick")  # fixtures
+
 PROGRAM = "import sys; from litecli.cli import main; sys.exit(main())"
 SIDE = 32  # pixels, the tiny network's input
 FEATURES = 24

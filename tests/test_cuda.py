@@ -17,7 +17,6 @@ from litecli import (
     audit,
     backbone,
     baselines,
-    best_model,
     lite,
     model_folder,
     personalize,
@@ -25,7 +24,7 @@ from litecli import (
     solvers,
 )
 from litecli.audit_data import AuditSettings, drawn_tasks
-from litecli.config import BASELINES, EpisodeConfig, TrainConfig
+from litecli.config import BASELINES, TrainConfig
 from litecli.devices import resolve_device
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
@@ -36,13 +35,11 @@ from litecli.model import FewShotModel
 from litecli.model_library import open_model
 from litecli.planning import is_out_of_memory
 from litecli.ranks import Ranks
-from litecli.run_folder import RunFolder
 from litecli.torch_encoder import TorchEncoder
 from litecli.training import meta_train
 
 from . import test_learners, test_lite, test_lite_film
-from .test_ranks import NETWORK, SIDE
-from .test_training import assert_same_outcome, outcome, stop_after, write_tensors
+from .small_runs import NETWORK, SIDE, SMALL_RUN, assert_same_outcome, outcome, stop_after
 
 DEVICE = os.environ.get("LITECLI_TEST_DEVICE", "cuda")
 pytestmark = pytest.mark.skipif(
@@ -164,29 +161,17 @@ MakeConfig = Callable[..., TrainConfig]
 
 
 @pytest.fixture
-def config_of(tmp_path: Path, write_objects: Callable[..., Path]) -> MakeConfig:
+def config_of(tmp_path: Path, photos: tuple[str, str]) -> MakeConfig:
     """A few tasks with a network that is quick, into the folder of this name."""
-    counts = dict.fromkeys(("keys", "mug", "bowl", "wallet"), 6)
-    settings = TrainConfig(
-        data=(str(write_objects(counts, "photos")),),
-        val=str(write_objects(counts, "checking")),
+    data, val = photos
+    settings = replace(
+        SMALL_RUN,
+        data=(data,),
+        val=val,
         backbone="test_convnext",
-        weights="none",
-        image_size=SIDE,
-        lite_h=3,
-        chunk=4,
-        episodes=EpisodeConfig(way_min=2, way_max=3, support_max=8, query=2),
-        query_batch=4,
-        tasks=6,
-        tasks_per_step=2,
         lr=1e-4,
         backbone_lr=1.0,
-        warmup=1,
-        val_every=2,
-        val_tasks=3,
         inner_steps=2,
-        workers=2,
-        precision="fp32",
         device=DEVICE,
     )
 
@@ -194,12 +179,6 @@ def config_of(tmp_path: Path, write_objects: Callable[..., Path]) -> MakeConfig:
         return replace(settings, out=str(tmp_path / out), **changes)  # type: ignore[arg-type]
 
     return make
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_model, "write_model", write_tensors)
-    monkeypatch.setattr(RunFolder, "draw_curves", lambda self: None)
 
 
 def losses_of(config: TrainConfig) -> list[float]:

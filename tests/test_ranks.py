@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli import backbone, best_model, ranks, storage
+from litecli import backbone, ranks, storage
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
@@ -25,12 +25,12 @@ from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
 from litecli.model_library import open_model
 from litecli.ranks import Ranks
-from litecli.run_folder import RunFolder, to_toml
+from litecli.run_folder import to_toml
 from litecli.training import meta_train
 
+from .small_runs import NETWORK, SIDE, SMALL_RUN
+
 posix = pytest.mark.skipif(os.name != "posix", reason="ranks are forked")
-SIDE = 32
-NETWORK = "test_byobnet"
 
 # One process that imports the engine once; the ranks of each run are forked from it. Each rank
 # runs `setup` (the fault of a test), then a command line, as torchrun would start it.
@@ -137,45 +137,26 @@ def launch(launcher: subprocess.Popen[str], tmp_path: Path) -> Launch:
 
 
 @pytest.fixture
-def config(write_objects: Callable[..., Path], tmp_path: Path) -> TrainConfig:
+def config(photos: tuple[str, str], tmp_path: Path) -> TrainConfig:
     """A supervised step, then four of two tasks, the last of one: one of three ranks has none."""
-    counts = dict.fromkeys(("keys", "mug", "bowl", "wallet"), 6)
-    return TrainConfig(
-        data=(str(write_objects(counts, "photos")),),
-        val=str(write_objects(counts, "checking")),
+    return replace(
+        SMALL_RUN,
+        data=(photos[0],),
+        val=photos[1],
         out=str(tmp_path / "run"),
-        backbone=NETWORK,
-        weights="none",
-        image_size=SIDE,
-        lite_h=3,
-        chunk=4,
-        episodes=EpisodeConfig(way_min=2, way_max=3, support_max=8, query=2),
-        query_batch=4,
         tasks=7,
-        tasks_per_step=2,
         lr=1e-4,
         backbone_lr=1.0,
-        warmup=1,
         clip=1.0,
         val_every=100,
-        val_tasks=3,
         workers=1,
-        precision="fp32",
-        device="cpu",
         pretrain=PretrainConfig(images=8, batch=8, image_size=SIDE),
     )
 
 
 @pytest.fixture
-def alone(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+def alone(config: TrainConfig, quick: None, tmp_path: Path) -> TrainConfig:
     """The run of `config` in one process, without interruption."""
-
-    def write_tensors(model: FewShotModel, config: object, folder: Path, texts: object) -> None:
-        state = {name: value.numpy() for name, value in model.state_dict().items()}
-        storage.write_tensors(folder / "best.safetensors", state, {})
-
-    monkeypatch.setattr(best_model, "write_model", write_tensors)
-    monkeypatch.setattr(RunFolder, "draw_curves", lambda self: None)
     whole = replace(config, out=str(tmp_path / "alone"))
     list(meta_train(whole))
     return whole

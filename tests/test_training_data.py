@@ -1,0 +1,126 @@
+"""The data of a run: what is trained on, and what is held out."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from litecli import (
+    episodic,
+    supervised,
+    training_data,
+)
+from litecli.config import TrainConfig
+from litecli.episodes import Episode
+from litecli.errors import ExitCode, LiteError
+from litecli.pixels import PixelStore
+
+from .small_runs import SIDE, opened
+
+
+def save_folder(root: Path, classes: list[str], photos: int, shade: int = 0) -> Path:
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for index in range(photos):
+            colour = (10 * number, 10 * index, shade)
+            Image.new("RGB", (16, 16), colour).save(root / name / f"{index}.png")
+    return root
+
+
+def test_train_and_validation_folders_may_share_their_name(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    train = save_folder(tmp_path / "train" / "birds", ["robin", "tit"], 3)
+    val = save_folder(tmp_path / "val" / "birds", ["wren", "crow", "tit"], 3, shade=200)
+    data = opened(replace(config, data=(str(train),), val=str(val)))
+    assert [source.classes for source in data.training] == [("robin", "tit")]
+    assert [source.classes for source in data.validation] == [("crow", "tit", "wren")]
+    assert any("overlaps training in 1 classes (tit)" in warning for warning in data.warnings)
+    numbers = [n for pool in data.validation[0].support for n in pool]
+    assert all(data.squares(n)[0, 0, 2] > 150 for n in numbers)
+    with pytest.raises(LiteError, match="--strict-split") as caught:
+        opened(replace(config, data=(str(train),), val=str(val), strict_split=True))
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_photos_that_are_in_both_folders_are_counted(config: TrainConfig, tmp_path: Path) -> None:
+    train = save_folder(tmp_path / "train", ["robin", "tit"], 3)
+    val = save_folder(tmp_path / "val", ["wren", "crow"], 3, shade=200)
+    for number in (1, 2):
+        shutil.copy(train / "tit" / f"{number}.png", val / "wren" / f"copy_{number}.png")
+    settings = replace(config, data=(str(train),), val=str(val))
+    says = "validation overlaps training in 2 photos (wren/copy_1.png)"
+    assert f"{says}: its accuracy will flatter" in opened(settings).warnings
+    with pytest.raises(LiteError, match=re.escape(says)):
+        opened(replace(settings, strict_split=True))
+
+
+@pytest.mark.parametrize("size, left", [(2, 4), (9, 9), (99, 25)])
+def test_a_small_task_keeps_its_classes(size: int, left: int) -> None:
+    labels = np.repeat(np.arange(4), (1, 3, 16, 5))
+    whole = Episode("things", 100 + np.arange(25), labels, np.arange(4), np.arange(4))
+    small = episodic.small_task(whole, size, torch.Generator().manual_seed(3))
+    assert len(small.support) == len(set(small.support.tolist())) == left
+    assert set(small.support_labels.tolist()) == {0, 1, 2, 3}
+    assert (labels[small.support - 100] == small.support_labels).all()
+    assert small.query is whole.query
+
+
+def test_validation_users_of_orbit_are_not_trained_on(config: TrainConfig, tmp_path: Path) -> None:
+    for root, user in (("train", "P1"), ("validation", "P2")):
+        for thing in (f"keys of {user}", f"mug of {user}"):
+            for part in ("clean", "clutter"):
+                folder = tmp_path / root / user / thing / part
+                save_folder(folder, ["video"], 2, shade=sum(map(ord, str(folder))) % 250)
+    data = opened(
+        replace(config, data=(str(tmp_path / "train"),), val=str(tmp_path / "validation"))
+    )
+    assert [source.name for source in data.training] == ["P1"]
+    assert [source.name for source in data.validation] == ["P2"]
+    assert not any("overlaps" in warning for warning in data.warnings)
+
+
+def test_classes_are_held_out_where_no_validation_folder_is_given(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    root = save_folder(tmp_path / "many", [f"class {n:02}" for n in range(16)], 3)
+    (root / "class 00" / "0.png").write_bytes(b"broken")
+    data = opened(replace(config, data=(str(root),), val=""))
+    (training_part,), (validation_part,) = data.training, data.validation
+    assert (len(training_part.classes), len(validation_part.classes)) == (11, 5)
+    assert not set(training_part.classes) & set(validation_part.classes)
+    assert "1 files could not be read as photos and are left out" in data.warnings
+
+
+def test_data_that_cannot_be_used_is_refused(
+    config: TrainConfig, photos: tuple[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(LiteError, match="4 usable classes are too few") as caught:
+        opened(replace(config, val=""))
+    assert caught.value.code == ExitCode.INPUT and "--val" in caught.value.fix
+    with pytest.raises(LiteError, match="needs DATA") as caught:
+        opened(replace(config, data=()))
+    assert caught.value.code == ExitCode.USAGE
+
+
+def test_without_data_drawn_objects_are_the_classes(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_data, "DRAWN_CLASSES", 15)
+    monkeypatch.setattr(training_data, "DRAWN_VIEWS", 3)
+    data = opened(replace(config, data=(), val=""))
+    assert (len(data.training[0].classes), len(data.validation[0].classes)) == (10, 5)
+    assert data.squares(44).shape == (SIDE, SIDE, 3)
+    assert not np.array_equal(data.squares(43), data.squares(44))
+
+
+def test_a_store_is_read_as_the_stages_read_it(config: TrainConfig) -> None:
+    data = opened(config)
+    assert isinstance(data.store, PixelStore) and data.store.usable.all()
+    numbers, labels = supervised.labelled_images(data.training)
+    assert np.bincount(labels).tolist() == [6, 6, 6, 6] and len(set(numbers.tolist())) == 24
