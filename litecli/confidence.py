@@ -16,6 +16,7 @@ KEEP_95 = 1.645  # normal quantile: 95 % lie below
 USUAL_SPREAD, PRIOR_PHOTOS = 0.2, 4  # of a known photo's novelty, and the photos this is worth
 ONE_PHOTO = 0.65  # threshold with one photo of each object, at most
 STRANGER_MARGIN = 0.1  # by which it may lie above the objects' novelty to each other
+STRANGERS_KNOWN = 0.05  # of things that are no object of anybody's, the most that are taken for one
 
 
 def fit_temperature(loo_scores: np.ndarray, labels: np.ndarray) -> float:
@@ -83,23 +84,30 @@ def novelty(
 
 
 def unknown_threshold(
-    support_features: np.ndarray, support_labels: np.ndarray, groups: np.ndarray | None = None
+    support_features: np.ndarray,
+    support_labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    strangers: np.ndarray | None = None,
 ) -> float:
     """The novelty above which a photo is unknown; it keeps about 95 % of the objects' photos.
 
     The upper end of a normal interval of the photos' own leave-one-out novelty, its spread drawn
     towards USUAL_SPREAD while they are few. With one photo (or one view) of each object there is
-    none: then a little above what the objects' photos look like to each other, as strangers.
+    none: then a little above what the objects' photos look like to each other, as strangers, and
+    not so high that more than one in twenty of `strangers` [K, D], other things, would be known.
     """
     own, others = held_out_novelty(support_features, support_labels, groups)
     own = own[np.isfinite(own)]
     if len(own):
         squares = float(np.sum((own - own.mean()) ** 2)) + PRIOR_PHOTOS * USUAL_SPREAD**2
         return float(own.mean() + KEEP_95 * np.sqrt(squares / (len(own) - 1 + PRIOR_PHOTOS)))
-    others = others[np.isfinite(others)]
-    if len(others) == 0:
-        return ONE_PHOTO
-    return min(ONE_PHOTO, float(others.mean()) + STRANGER_MARGIN)
+    limits = [ONE_PHOTO]
+    if np.isfinite(others).any():
+        limits.append(float(others[np.isfinite(others)].mean()) + STRANGER_MARGIN)
+    if strangers is not None:
+        level = novelty(strangers, support_features, support_labels)
+        limits.append(float(np.quantile(level, STRANGERS_KNOWN)))
+    return min(limits)
 
 
 def held_out_novelty(

@@ -88,7 +88,7 @@ def check_support(
     features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of the photos.
     """
     groups = same_shot.views(looks, labels)
-    threshold = confidence.unknown_threshold(features, labels, groups)
+    threshold = confidence.unknown_threshold(features, labels, groups, strangers)
     if num_classes == 1:
         # One object has nothing to be mixed up with: the check is whether it is known at all.
         head = head or HEADS["cosine"]

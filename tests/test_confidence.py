@@ -151,6 +151,19 @@ def test_one_photo_of_each_object_still_has_a_threshold():
     assert np.mean(novelty(strangers - 1, features - 1, labels) <= threshold) < 0.05
 
 
+def test_one_photo_of_each_object_lets_few_strangers_pass():
+    features, labels, alike, _, strangers = world([1] * 5, noise=2.0)
+    for count in (1, 5):  # of one object too, which has no other to be compared with
+        known, own = features[:count], labels[:count]
+        free, strict = (unknown_threshold(known, own, strangers=s) for s in (None, alike))
+        passed = np.mean(novelty(alike, known, own) <= strict)
+        assert strict < free and passed == pytest.approx(confidence.STRANGERS_KNOWN, abs=0.02)
+        # Never laxer for it: things unlike anything do not widen what is known.
+        assert unknown_threshold(known, own, strangers=-strangers) == free
+    many, labels, alike, *_ = world([3] * 5)
+    assert unknown_threshold(many, labels, strangers=alike) == unknown_threshold(many, labels)
+
+
 def test_a_burst_is_one_view():
     features, labels, _, _, _ = world([3, 3, 3])
     burst = features[[0, 0, 0, 3, 3, 3, 6, 6, 6]] + 1e-4 * features
