@@ -32,9 +32,9 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import LiteError
 from litecli.events import Finished, Stepped
 from litecli.image_stream import parts, read_ahead
+from litecli.memory import is_out_of_memory
 from litecli.model import FewShotModel
 from litecli.model_library import open_model
-from litecli.planning import is_out_of_memory
 from litecli.ranks import Ranks
 from litecli.run_folder import RunFolder
 from litecli.torch_encoder import TorchEncoder
