@@ -18,6 +18,7 @@ from torch import nn
 from litecli import hub, storage
 from litecli.config import MODEL_KEY, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
+from litecli.memory import is_out_of_memory
 from litecli.network_parts import leave_out_head
 from litecli.weights import load_into
 
@@ -256,6 +257,8 @@ def _describe(
     try:
         shape = _output_shape(network, size)
     except (AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise LiteError(
             f"{name} with these weights cannot see images of {size} px.",
             str(error).splitlines()[0] if str(error) else "",

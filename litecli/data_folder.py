@@ -72,12 +72,12 @@ def lock_for(name: str, busy: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise LiteError(
-            f"{busy[0].upper()}{busy[1:]}.", "", "try again in a moment", code=ExitCode.MACHINE
+            f"{busy[0].upper()}{busy[1:]}.", "", "the same again in a moment", code=ExitCode.MACHINE
         ) from None
     except (OSError, NotImplementedError) as error:
         raise LiteError(
             f"litecli cannot write to its data folder {storage.home()}.",
-            str(error),
+            f"{path.parent}: {storage.plain_reason(error)}.",
             "set LITECLI_HOME to a folder you can write to",
             code=ExitCode.MACHINE,
         ) from error

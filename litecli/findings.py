@@ -19,7 +19,7 @@ QUALITY = {
     "dark": ("Very dark", "Hardly anything can be seen. Try again with more light."),
     "bright": ("Almost white", "Hardly anything can be seen. Try again with less light."),
     "very small": ("Very small", "Fewer than 64 pixels across: photos from the camera are better."),
-    "first frame of several": ("Moving pictures", "Only the first picture of each is used."),
+    "with several frames (first used)": ("Moving pictures", "Only the first of each is used."),
 }
 
 

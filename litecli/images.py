@@ -42,7 +42,7 @@ class LoadedPhoto:
 
     image: Image.Image  # mode RGB, upright, sRGB
     size: tuple[int, int]
-    notes: tuple[str, ...]  # e.g. "very small", "dark", "first frame of several"
+    notes: tuple[str, ...]  # e.g. "very small", "dark", "with several frames (first used)"
 
 
 def photo_hash(source: bytes) -> str:
@@ -66,7 +66,7 @@ def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
         several = is_sequence(picture)
     image.info = {}
     notes = ("very small",) if min(size) < SMALL_SIDE else ()
-    notes += ("first frame of several",) if several else ()
+    notes += ("with several frames (first used)",) if several else ()
     width, height = size[::-1] if orientation >= 5 else size
     return LoadedPhoto(image, (width, height), notes)
 

@@ -1,4 +1,4 @@
-"""Sizes of memory as people write them, and how much of it this process has taken."""
+"""Memory: its sizes as people write them, how much this process has, and that there is no more."""
 
 import ctypes
 import re
@@ -66,6 +66,16 @@ def give_back() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: torch says so in more than one way."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        text in said for text in ("can't allocate memory", "not enough memory", "out of memory")
+    )
 
 
 @contextmanager

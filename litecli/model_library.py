@@ -150,7 +150,8 @@ def add_model(folder: Path, name: str | None = None, *, replace: bool = False) -
             fresh.rename(target)
         except OSError as error:
             raise LiteError(
-                f"Could not save model {name}.", str(error), code=ExitCode.MACHINE
+                f"Could not save model {name} ({storage.plain_reason(error)}).",
+                code=ExitCode.MACHINE,
             ) from error
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -176,7 +177,8 @@ def remove_model(name: str) -> Path:
             _delete(folders[name])
         except OSError as error:
             raise LiteError(
-                f"Cannot delete {folders[name]}.", str(error), code=ExitCode.MACHINE
+                f"Cannot delete {folders[name]} ({storage.plain_reason(error)}).",
+                code=ExitCode.MACHINE,
             ) from error
     if state().get("model") == name:
         set_current("model", None)
@@ -198,7 +200,8 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
         raise LiteError(
             f'Profile "{profile.name}" needs the model {profile.model_name}: {error.what}',
             error.why,
-            f"litecli models fetch {profile.model_name}   or: {again}",
+            f"litecli models fetch {quoted(profile.model_name)}   or, if it was your own: "
+            f"litecli models add DIR   or: {again}",
             code=ExitCode.MISSING,
         ) from error
     check_same_model(profile, found)

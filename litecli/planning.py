@@ -78,22 +78,13 @@ def plan(config: TrainConfig) -> Plan:
     )
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: torch says so in more than one way."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    said = str(error).lower()
-    return isinstance(error, RuntimeError) and any(
-        text in said for text in ("can't allocate memory", "not enough memory", "out of memory")
-    )
-
-
 def out_of_memory(
     config: TrainConfig, model: FewShotModel, sources: Sequence[Source], bf16: bool, stage: str
 ) -> LiteError:
     """The error of a run that ran out of memory in `stage`: about what it needs, and what fits.
 
-    Counted, not measured: there is no memory left to try anything.
+    `stage` is a stage's name, or "validation". Counted, not measured: there is no memory left to
+    try anything.
     """
     device = model.log_scale.device
     support, query = task_size.largest_task(config.episodes, sources)
@@ -116,12 +107,13 @@ def out_of_memory(
     about = f"(about {memory.written(need(chunk))})"
     fix = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)} --resume {about}"
     needed = need(max(config.chunk, config.query_batch))
+    what = f"With {support} support photos of {config.image_size} px this"
     if stage == "supervised":
-        batch = config.pretrain.batch
-        area = (config.pretrain.image_sizes[-1] / config.image_size) ** 2
-        needed = fixed + round(graph * batch * area)
+        batch, side = config.pretrain.batch, config.pretrain.image_sizes[-1]
+        needed = fixed + round(graph * batch * (side / config.image_size) ** 2)
+        what = f"A batch of {batch} photos of {side} px"
         fix = f"a new --out and, in a --config file, [pretrain] batch = {max(1, batch // 2)}"
-    elif config.gradient == "full":
+    elif config.gradient == "full" and stage != "validation":
         exact = replace(config, gradient="exact")
         size = memory.written(fixed + round(graph * task_size.at_once(exact, support, query)))
         fix = f"a new --out with --gradient exact --chunk {config.chunk} (about {size})"
@@ -129,8 +121,7 @@ def out_of_memory(
     can = f", and {memory.written(there)} can be had" if 0 < there < needed else ""
     return LiteError(
         "Out of memory; the state is saved.",
-        f"With {support} support photos of {config.image_size} px this needs about "
-        f"{memory.written(needed)}{can}.",
+        f"{what} needs about {memory.written(needed)}{can}.",
         fix,
         code=ExitCode.MACHINE,
     )

@@ -218,7 +218,7 @@ def remove_profile(name: str) -> Path:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise LiteError(
-                    f"Cannot delete {path}.", str(error), code=ExitCode.MACHINE
+                    f"Cannot delete {path} ({storage.plain_reason(error)}).", code=ExitCode.MACHINE
                 ) from error
     if state().get("profile") == name:
         set_current("profile", None)

@@ -47,6 +47,7 @@ class RunFolder:
         self.cache = path / "cache"
         self.model = path / "model"
         self.rows: list[dict[str, Any]] = []
+        self.warnings: list[str] = []  # what was odd about the state that was loaded
 
     def refuse_if_used(self) -> None:
         """LiteError (USAGE) when there is more than decoded photos already."""
@@ -114,6 +115,8 @@ class RunFolder:
                 progress = Progress(**json.loads(metadata["progress"]))
                 before = json.loads(metadata["config"])
             except (LiteError, ValueError, KeyError, TypeError):
+                if path.exists():  # a crash while saving leaves none, and nothing to wonder at
+                    self.warnings.append(f"{path} is damaged: going on from the state before it")
                 continue
             self._check_settings(before, config)
             self._read_metrics(progress)

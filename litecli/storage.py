@@ -84,7 +84,7 @@ def write_together(contents: Mapping[Path, bytes], *, what: str = "", fix: str =
         size = sum(len(data) for data in contents.values())
         folder = next(iter(contents)).parent
         raise LiteError(
-            f"Could not save {what or next(iter(contents))} ({_plain_reason(error)}).",
+            f"Could not save {what or next(iter(contents))} ({plain_reason(error)}).",
             f"It needs {_megabytes(size)} in {folder}; what was there before is untouched.",
             fix,
             code=ExitCode.MACHINE,
@@ -105,7 +105,7 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
     except OSError as error:
         raise LiteError(
-            f"Cannot write in {beside.parent} ({_plain_reason(error)}).", code=ExitCode.MACHINE
+            f"Cannot write in {beside.parent} ({plain_reason(error)}).", code=ExitCode.MACHINE
         ) from error
     try:
         yield folder
@@ -199,6 +199,16 @@ def files_sha256(paths: list[Path]) -> str:
     return digest.hexdigest()
 
 
+def plain_reason(error: Exception) -> str:
+    """Why the system would not write, in a few words."""
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return "disk full"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "no permission to write"
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
 def _write_temporary(path: Path, data: bytes) -> Path:
     """A complete, flushed temporary file beside `path`; none is left when writing fails."""
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
@@ -226,14 +236,6 @@ def _flush_folder(folder: Path) -> None:
 def _split_header(raw: bytes) -> tuple[dict[str, Any], int]:
     start = _LENGTH_BYTES + int.from_bytes(raw[:_LENGTH_BYTES], "little")
     return json.loads(raw[_LENGTH_BYTES:start]), start
-
-
-def _plain_reason(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk full"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "no permission to write"
-    return (error.strerror or str(error)).lower()
 
 
 def _megabytes(size: int) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litecli import images, memory, same_shot
-from litecli.decoding import read_file, reader_of
+from litecli.decoding import NO_HEIC, read_file, reader_of
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
 from litecli.model_library import Model
@@ -209,9 +209,12 @@ def _without_doubles(
 
 def _nothing_left(scan: Scan, skipped: list[Skipped]) -> LiteError:
     first = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:5])
+    fix = "add JPEG, PNG or HEIC photos, one folder per object"
+    if {one.reason for one in skipped} == {NO_HEIC}:
+        fix = NO_HEIC.partition(": ")[2]
     return LiteError(
         f"None of the photos in {scan.folder} can be used.",
         first,
-        "add JPEG, PNG or HEIC photos, one folder per object",
+        fix,
         code=ExitCode.INPUT,
     )

@@ -25,7 +25,7 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import mean_and_interval
 from litecli.events import Event, Finished, Started, Stepped, Validated, Validating
-from litecli.memory import kept, written
+from litecli.memory import is_out_of_memory, kept, written
 from litecli.model import FewShotModel
 from litecli.ranks import Ranks, joined
 from litecli.run_folder import Progress, RunFolder
@@ -97,7 +97,7 @@ def _lead(
         precision,
         run.done(),
         total,
-        data.warnings,
+        (*folder.warnings, *data.warnings),
         config.chunk,
         config.query_batch,
         expected,
@@ -146,6 +146,7 @@ class _Run:
         self.stages, self.progress, self.bf16 = stages, progress, bf16
         self.expected_memory = expected_memory
         self.total = sum(stage.num_steps for stage in stages)
+        self.validating = False
 
     def done(self) -> int:
         """Steps taken so far, all stages together."""
@@ -164,9 +165,10 @@ class _Run:
                     self.progress = replace(self.progress, seconds=elapsed)
                     yield event
         except (MemoryError, RuntimeError) as error:
-            if not planning.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             stage = self.stages[self.progress.stage].name
+            stage = "validation" if self.validating else stage
             raise planning.out_of_memory(
                 self.config, self.model, self.data.training, self.bf16, stage
             ) from error
@@ -194,7 +196,7 @@ class _Run:
         for loss in stage.steps(self.progress.step):
             step = self.progress.step + 1
             if not math.isfinite(loss):
-                raise _DivergedError(stage.name, step, self.config)
+                raise _DivergedError(stage.name, step, self.bf16, self.config)
             self.progress = replace(self.progress, step=step)
             stage.settled = True
             self.folder.record(
@@ -231,7 +233,9 @@ class _Run:
         self.folder.save(self.progress, tensors, self.config)
 
     def _validate(self, stage: Stage, step: int) -> Generator[Validating | Validated]:
+        self.validating = True
         way, accuracies = yield from validate(self.model, self.data, self.config, self.bf16)
+        self.validating = False
         accuracy, ci95 = mean_and_interval(accuracies)
         better = accuracy > self.progress.best
         if better:
@@ -251,10 +255,11 @@ class _Run:
 class _DivergedError(LiteError):
     """The loss is not a number: the last saved state is the last good one."""
 
-    def __init__(self, stage: str, step: int, config: TrainConfig) -> None:
+    def __init__(self, stage: str, step: int, bf16: bool, config: TrainConfig) -> None:
+        or_precise = " or --precision fp32," if bf16 else ""
         super().__init__(
             f"The loss is not a number at step {step} of the {stage} stage (seed {config.seed}).",
             "Training stopped; the last good state and model are kept.",
-            f"--lr {config.lr / 3:.0e} or --precision fp32",
+            f"--lr {config.lr / 3:.1g}{or_precise} and another --out",
             code=ExitCode.MACHINE,
         )

@@ -102,7 +102,9 @@ def _split(
         for overlap in _overlaps(dataset.paths, training, validation):
             if config.strict_split:
                 raise LiteError(
-                    f"With --strict-split, {overlap}.", fix="--val DATA", code=ExitCode.USAGE
+                    f"With --strict-split, {overlap}.",
+                    fix="--val DATA that the training does not see",
+                    code=ExitCode.USAGE,
                 )
             warnings.append(f"{overlap}: its accuracy will flatter")
     else:

@@ -23,6 +23,7 @@ def load_into(network: nn.Module, path: Path) -> None:
             f"{path.name} holds weights of another network: {len(missing) + len(odd)} of "
             f"{len(wanted)} tensors do not fit.",
             f"The first are {names}.",
+            "give the name of the network that they are of",
             code=ExitCode.MISSING,
         )
     network.load_state_dict({name: state[name] for name in wanted}, strict=False)

@@ -300,6 +300,7 @@ def test_row_37_no_permission(adapt, two, monkeypatch: pytest.MonkeyPatch) -> No
     code, told = adapt("my_objects", "--name", "half")
     assert code == 0 and "  mug (no permission to read)" in told
     forbid(monkeypatch, "my_objects", os, "listdir")
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # Typer would ask first
     code, told = adapt()
     assert code == 3 and "cannot read ./my_objects: permission" in told
 

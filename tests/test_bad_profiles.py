@@ -149,7 +149,8 @@ def test_row_44_its_model_is_changed_or_missing(learned, own_home: Path, write_m
     folder.rename(folder.with_name("gone"))
     code, _, err = learned("classify", "inbox/0.jpg")
     assert code == 4 and 'Profile "my_objects" needs the model tiny' in err
-    assert "Try: litecli models fetch tiny   or: litecli adapt" in err
+    assert "Try: litecli models fetch tiny   or, if it was your own: litecli models add" in err
+    assert f"   or: litecli adapt {Path('my_objects').resolve()}" in err
 
 
 @pytest.mark.parametrize(
@@ -214,6 +215,7 @@ def test_row_65_no_place_to_write(learned, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("LITECLI_HOME", str(blocked))
     code, _, err = learned("adapt", "my_objects", "--model", model)
     assert code == 6 and f"cannot write to its data folder {blocked}" in err and "bug" not in err
+    assert f"  {blocked / 'locks'}: not a directory.\n" in err
     code, out, _ = learned("doctor")
     assert code == 6 and str(blocked) in out and "set LITECLI_HOME" in out
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from litecli import best_model, devices, episodic, hub, model_folder, supervised
+from litecli import backbone, best_model, devices, episodic, hub, model_folder, supervised, training
 from litecli.run_folder import RunFolder
 
 NETWORK = "test_byobnet"
@@ -113,6 +113,18 @@ def test_row_56_out_of_memory(train: Train, monkeypatch: pytest.MonkeyPatch) -> 
     assert Path("o/last/state.safetensors").is_file()
 
 
+def test_row_56_out_of_memory_before_and_in_validation(train: Train, monkeypatch) -> None:
+    def full(*_: object, **__: object) -> float:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
+
+    monkeypatch.setattr(training, "validate", full)
+    code, _, err = train()  # a smaller batch of the supervised stage would not help
+    assert code == 6 and "--chunk 2 --query-batch 2 --resume" in err
+    monkeypatch.setattr(backbone, "_output_shape", full)
+    code, _, err = train("--out", "p")
+    assert code == 6 and "The memory of this machine was not enough." in err
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -139,7 +151,7 @@ def test_row_58_weights_with_code_or_of_another_network(train: Train, tmp_path: 
     torch.save({f"layer{n}.weight": torch.zeros(3) for n in range(9)}, tmp_path / "x.pt")
     code, _, err = train("--weights", "x.pt")
     assert code == 4 and "x.pt holds weights of another network: " in err
-    first = err.splitlines()[-1].partition("The first are ")[2]
+    first = err.splitlines()[-2].partition("The first are ")[2]
     assert len(first.removesuffix(".").split(", ")) == 3
 
 
@@ -175,7 +187,8 @@ def test_row_63_a_damaged_state(train: Train) -> None:
     assert train("--resume", "--tasks", "8")[0] == 0
     state = Path("o/last/state.safetensors")
     state.write_bytes(state.read_bytes()[:99])
-    assert train("--resume", "--tasks", "8")[0] == 0
+    code, _, err = train("--resume", "--tasks", "8")
+    assert code == 0 and f"Warning: {state} is damaged: going on from the state before it" in err
     for name in ("last", "prev"):
         Path(f"o/{name}/state.safetensors").write_bytes(b"")
     code, _, err = train("--resume", "--tasks", "12")
@@ -189,7 +202,9 @@ def test_row_64_a_loss_that_is_not_a_number(train: Train, monkeypatch) -> None:
     )
     code, _, err = train("--seed", "7")
     assert code == 6 and "not a number at step 1 of the supervised stage (seed 7)" in err
-    assert "Try: --lr 3e-04 or --precision fp32" in err
+    assert err.endswith("  Try: --lr 0.0003 and another --out\n")  # fp32 is what this was
+    code, _, err = train("--seed", "7", "--precision", "bf16", "--out", "p")
+    assert code == 6 and "--lr 0.0003 or --precision fp32, and another --out" in err
     assert Path("o/last/state.safetensors").is_file()
 
 

@@ -108,6 +108,8 @@ class OutOfMemoryError(RuntimeError):
     [
         MemoryError(),
         OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("can't start new thread"),
         OSError(errno.ENOSPC, "No space left on device", "x"),
         PermissionError(errno.EACCES, "Permission denied", "x"),
     ],

@@ -133,8 +133,11 @@ def test_table_columns_line_up_with_wide_characters() -> None:
 def test_a_narrow_terminal_gets_one_column(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     out = make(Terminal())
-    out.table(("object", "photos", "notes"), [("keys", "9", "x")])
-    assert written(out.stdout).splitlines() == ["object: keys", "photos: 9", "notes: x"]
+    out.table(("object", "photos", "notes"), [("keys", "9", "x"), ("mug", "8", "")])
+    assert written(out.stdout).splitlines() == [
+        *("object: keys", "photos: 9", "notes: x"),
+        *("object: mug", "photos: 8"),
+    ]
 
 
 def test_on_a_terminal_the_last_column_goes_on_below_itself(
@@ -200,6 +203,21 @@ def test_slow_progress_is_a_line_per_half_minute_with_the_time_left() -> None:
         "Tasks 2/1000, 5 h 33 min left",
         "Tasks 4/1000, 5 h 32 min left",
     ]
+
+
+def test_ctrl_c_right_after_a_progress_line_leaves_nothing_of_it() -> None:
+    class Stopping(Terminal):
+        """A terminal at which Ctrl-C is typed as soon as something appears."""
+
+        def flush(self) -> None:
+            if self.getvalue() == "Photos 1/9":
+                raise KeyboardInterrupt
+
+    out = make(Pipe(), Stopping())
+    with pytest.raises(KeyboardInterrupt):
+        out.progress("Photos")(1, 9)
+    out.problem("Stopped.")
+    assert written(out.stderr).endswith("\r\x1b[KStopped.\n")
 
 
 def test_on_a_terminal_progress_redraws_one_line_and_makes_room() -> None:

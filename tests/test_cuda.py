@@ -31,9 +31,9 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import LiteError
 from litecli.events import Finished, Stepped
 from litecli.image_stream import parts, read_ahead
+from litecli.memory import is_out_of_memory
 from litecli.model import FewShotModel
 from litecli.model_library import open_model
-from litecli.planning import is_out_of_memory
 from litecli.ranks import Ranks
 from litecli.torch_encoder import TorchEncoder
 from litecli.training import meta_train

@@ -226,7 +226,7 @@ def test_first_frame_of_several_is_used_with_a_note(kind):
     first, second = (Image.new("RGB", (64, 64), colour) for colour in (GREEN, RED))
     data = encode(first, kind, save_all=True, append_images=[second])
     photo = images.open_photo(data)
-    assert photo.notes == ("first frame of several",)
+    assert photo.notes == ("with several frames (first used)",)
     assert pixel(data) == pytest.approx(GREEN, abs=3)
 
 

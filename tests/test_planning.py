@@ -77,13 +77,16 @@ def test_other_advice_where_a_smaller_chunk_is_none(model: FewShotModel) -> None
     assert gigabytes(full.fix)[0] < gigabytes(full.why)[0]
     supervised = advice(model, "supervised", pretrain=PretrainConfig(images=9, batch=100))
     assert "[pretrain] batch = 50" in str(supervised.fix)
+    assert "A batch of 100 photos of 96 px needs about" in supervised.why
+    validation = advice(model, "validation", gradient="full")
+    assert "--chunk 20 --query-batch 20 --resume" in validation.fix
 
 
 def test_an_allocation_that_fails_is_known() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**46, dtype=torch.uint8)
-    assert planning.is_out_of_memory(caught.value)
-    assert planning.is_out_of_memory(MemoryError())
-    assert planning.is_out_of_memory(torch.OutOfMemoryError())
-    assert not planning.is_out_of_memory(RuntimeError("shapes do not fit"))
-    assert not planning.is_out_of_memory(ValueError("out of memory"))
+    assert memory.is_out_of_memory(caught.value)
+    assert memory.is_out_of_memory(MemoryError())
+    assert memory.is_out_of_memory(torch.OutOfMemoryError())
+    assert not memory.is_out_of_memory(RuntimeError("shapes do not fit"))
+    assert not memory.is_out_of_memory(ValueError("out of memory"))

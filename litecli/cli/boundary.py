@@ -106,11 +106,20 @@ def _is_file(name: str) -> bool:
 
 def unforeseen(error: Exception) -> LiteError:
     """What is said of an exception that no layer foresaw: the machine's limits, or our bug."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    from litecli.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
         return LiteError(
             "The memory of this machine was not enough.",
             "Nothing was saved by this command after that point.",
             "close other programs, or use fewer or smaller photos",
+            code=ExitCode.MACHINE,
+        )
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return LiteError(
+            "This machine did not let litecli start another thread.",
+            "Its memory, or the number of threads it allows, is used up.",
+            "close other programs and try again",
             code=ExitCode.MACHINE,
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):

@@ -77,6 +77,9 @@ def command(
                 raise typer.Exit(code or 0)
 
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        for parameter in own:
+            for info in getattr(parameter.annotation, "__metadata__", ()):
+                info.readable = False  # Typer would call what cannot be read a wrong usage
         kind = inspect.Parameter.KEYWORD_ONLY
         context = inspect.Parameter("ctx", kind, annotation=typer.Context)
         parameters = (context, *(p.replace(kind=kind) for p in own), *COMMON)

@@ -92,7 +92,8 @@ class Output:
         if before + min(widths[-1], NARROW) > room:
             for row in rows:
                 for header, value in zip(headers, row, strict=True):
-                    self.paragraph(f"{header}: {value}" if header else value)
+                    if value:
+                        self.paragraph(f"{header}: {value}" if header else value)
             return
         for row in (headers, *rows):
             first, *more = wrapped(row[-1], room - before)
@@ -135,7 +136,6 @@ class Output:
             text = f"{label} {done}/{total}{said}{note}"
             if self.animated:
                 self._write(self.stderr, text, end="")
-                self._drawn = True
             elif share - shown >= PROGRESS_SHARE - 1e-9 or now - shown_at >= PROGRESS_SECONDS:
                 shown, shown_at = share, now
                 self._write(self.stderr, text)
@@ -156,6 +156,7 @@ class Output:
             self.stderr.write("\r\x1b[K")  # the progress line makes room
             self.stderr.flush()
             self._drawn = False
+        self._drawn |= not end  # before it is written: Ctrl-C may come right after
         encoding = stream.encoding or "utf-8"
         try:
             text.encode(encoding)
