@@ -208,9 +208,12 @@ def _from_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone
                 ) from error
             size = image_size or config.preprocess.image_size
             seen = replace(config.preprocess, image_size=size)
-            own = replace(config, preprocess=seen, pooled=config.pooled or pooled)
-            built = from_model(folder, own)
-            return replace(built, num_features=_output_shape(built.network, size)[-1])
+            wanted = replace(config, preprocess=seen, pooled=config.pooled or pooled)
+            built = from_model(folder, wanted)
+            width = _num_features(
+                config.architecture, built.network, size, config.preprocess.image_size
+            )
+            return replace(built, num_features=width)
     try:
         config = json.loads((folder / "config.json").read_text())
         architecture = config["architecture"]
@@ -230,9 +233,27 @@ def _from_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone
     return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)
 
 
-def _output_shape(network: nn.Module, image_size: int) -> tuple[int, ...]:
-    with torch.no_grad():
-        return tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
+def _num_features(name: str, network: nn.Module, image_size: int, usual_size: int) -> int:
+    """D of the network's features [B, D]; LiteError (USAGE) where it cannot give them."""
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
+    except (AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise LiteError(
+            f"{name} with these weights cannot see images of {image_size} px.",
+            str(error).splitlines()[0] if str(error) else "",
+            f"--image-size {usual_size}",
+            code=ExitCode.USAGE,
+        ) from error
+    if len(shape) != 2:
+        raise LiteError(
+            f"{name} gives features of shape {shape[1:]}, not one vector an image.",
+            "Choose a network with pooled features.",
+            code=ExitCode.USAGE,
+        )
+    return shape[1]
 
 
 def _describe(
@@ -253,30 +274,13 @@ def _describe(
         std=tuple(data["std"]),
     )
     network.eval()
-    size = preprocess.image_size
-    try:
-        shape = _output_shape(network, size)
-    except (AssertionError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise LiteError(
-            f"{name} with these weights cannot see images of {size} px.",
-            str(error).splitlines()[0] if str(error) else "",
-            f"--image-size {data['input_size'][-1]}",
-            code=ExitCode.USAGE,
-        ) from error
-    if len(shape) != 2:
-        raise LiteError(
-            f"{name} gives features of shape {shape[1:]}, not one vector an image.",
-            "Choose a network with pooled features.",
-            code=ExitCode.USAGE,
-        )
+    width = _num_features(name, network, preprocess.image_size, data["input_size"][-1])
     architecture = (cfg.get("architecture") or name) if name.startswith("hf-hub:") else name
     return Backbone(
         network,
         architecture.partition(".")[0],
         arguments,
-        shape[1],
+        width,
         preprocess,
         cfg.get("license") or "unknown",
         origin,

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from litecli import backbone, best_model, devices, episodic, hub, model_folder, supervised, training
+from litecli import best_model, devices, episodic, hub, model_folder, supervised, training
 from litecli.run_folder import RunFolder
 
 NETWORK = "test_byobnet"
@@ -120,7 +120,7 @@ def test_row_56_out_of_memory_before_and_in_validation(train: Train, monkeypatch
     monkeypatch.setattr(training, "validate", full)
     code, _, err = train()  # a smaller batch of the supervised stage would not help
     assert code == 6 and "--chunk 2 --query-batch 2 --resume" in err
-    monkeypatch.setattr(backbone, "_output_shape", full)
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", full)
     code, _, err = train("--out", "p")
     assert code == 6 and "The memory of this machine was not enough." in err
 

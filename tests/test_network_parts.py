@@ -114,6 +114,14 @@ def test_a_model_with_a_head_can_lose_it(tmp_path: Path) -> None:
         torch.testing.assert_close(built.network(pictures()), pooled_map(HEADED))
 
 
+def test_a_model_that_cannot_see_the_size_asked_for_says_so(tmp_path: Path) -> None:
+    config = fetch("vit_tiny_patch16_224", tmp_path / "vit", "none", image_size=64)
+    assert backbone.build("x", str(tmp_path / "vit")).num_features == config.num_features
+    with pytest.raises(LiteError, match="cannot see images of 96 px") as caught:
+        backbone.build("x", str(tmp_path / "vit"), 96)
+    assert caught.value.code == ExitCode.USAGE and caught.value.fix == "--image-size 64"
+
+
 @pytest.mark.parametrize("value", [1, "yes", None])
 def test_a_config_that_is_odd_about_its_head_is_refused(value: object) -> None:
     config = backbone.ModelConfig("x", HEADED, 288)
