@@ -33,7 +33,8 @@ MANY = 0.6  # photos for each feature: where one Cholesky factor is found sooner
 # Classes whose own Cholesky factors take torch as long, measured with 384 to 1,280 features,
 FEW = 14  # as an eigenbasis of as many photos as features
 FEW_ALIKE = 5  # as the one factor of many photos, as many of each class, and what comes after it
-BLOCK = 48  # rows of a triangular matrix that is inverted as any other
+BLOCK = 48  # rows of a triangular matrix that numpy inverts as any other
+TORCH_BLOCK = 400  # and torch as a triangular one
 
 
 def mahalanobis_classes(features: Array, targets: Array) -> dict[str, Array]:
@@ -185,11 +186,14 @@ def _whitening(rows: Array, task: float) -> Array:
 
 
 def _inverse_of_lower(factor: Array) -> Array:
-    """The inverse of a lower triangular matrix [D, D], by blocks: numpy has none of its own."""
+    """The inverse of a lower triangular matrix [D, D], by blocks."""
     xp = array_namespace(factor)
     half = len(factor) // 2
-    if len(factor) <= BLOCK:
-        return xp.linalg.inv(factor)
+    if isinstance(factor, np.ndarray):  # numpy solves no triangular system
+        if len(factor) <= BLOCK:
+            return xp.linalg.inv(factor)
+    elif len(factor) <= TORCH_BLOCK:
+        return xp.linalg.solve_triangular(factor, _eye(factor, len(factor)), upper=False)
     inverse = xp.zeros_like(factor)
     inverse[:half, :half] = _inverse_of_lower(factor[:half, :half])
     inverse[half:, half:] = _inverse_of_lower(factor[half:, half:])

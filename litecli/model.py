@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,12 @@ class FewShotModel(nn.Module):
         """Whether a support set gives the network's norm layers new values."""
         return self.generator is not None
 
+    @cached_property
+    def _has_tied(self) -> bool:
+        """Whether a parameter has two names: without, `functional_call` need not look for them."""
+        every = sum(1 for _ in self.network.named_parameters(remove_duplicate=False))
+        return every > sum(1 for _ in self.network.parameters())
+
     def train(self, mode: bool = True) -> "FewShotModel":
         """Training mode concerns gradients only; the layers stay in evaluation mode."""
         super().train(mode)
@@ -79,7 +85,13 @@ class FewShotModel(nn.Module):
         """
         images = self._placed(images)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-            features = functional_call(self.network, dict(film or {}), (images,))
+            if film:
+                replaced = dict(film)
+                features = functional_call(
+                    self.network, replaced, (images,), tie_weights=self._has_tied
+                )
+            else:
+                features = self.network(images)
         return features.to(self.log_scale)
 
     def fit(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ part() { # NAME SECONDS COMMAND...
 }
 
 if [ "$device" = cuda ]; then
-    lite="" time="--support 1000 --repeats 2" photos=1000 runs=1 decoded=64 seconds=2
+    lite="" time="--support 1000 --repeats 3" photos=1000 runs=1 decoded=64 seconds=2
     ways="onnx torch_fp32_cuda torch_bf16_cuda" size="1600 1200"
 else
     lite="--backbone test_byobnet --size 32 --supports 40 100 --h-support 100 --step-sizes 32
@@ -43,7 +43,7 @@ on="--device $device"
 {
     part lite 60 python $bench/gpu_lite.py $lite $on
     part floor-fp32 40 python $bench/lite_time.py $time $on --learner protonets simple-cnaps
-    part floor-bf16 40 python $bench/lite_time.py $time $on --bf16
+    part floor-bf16 60 python $bench/lite_time.py $time $on --bf16
     part floor-host 20 python $bench/lite_time.py $time $on --bf16 --from-host --learner protonets
     part torchrun 80 sh $bench/gpu_ranks.sh "$logs/runs" "$device" &  # times nothing
     part tests 120 env LITECLI_TEST_DEVICE="$device" python -m pytest -n 8 -W default \
