@@ -41,7 +41,8 @@ def task_and_floor(
     learner = model.functions(arguments.bf16)
     labels = torch.arange(arguments.support) % WAY
     # The same few images over and over: reading them is not what is measured.
-    pool = torch.randn(arguments.chunk, 3, arguments.size, arguments.size, device=device)
+    most = arguments.chunk * lite.CHUNKS_WITHOUT_GRAPH
+    pool = torch.randn(most, 3, arguments.size, arguments.size, device=device)
     pool = pool.contiguous(memory_format=torch.channels_last)
     read = pool.cpu() if arguments.from_host else pool
     support, query = Repeated(read, arguments.support), Repeated(read, num_query)
