@@ -111,6 +111,19 @@ def test_images_on_the_device_stay_there(device: torch.device) -> None:
     assert torch.equal(found, images)
 
 
+def test_a_gpu_gets_several_chunks_at_once_without_a_graph(device: torch.device) -> None:
+    seen: list[int] = []
+
+    def encode(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images.mean((2, 3))
+
+    outputs = lite.encode_all(encode, Numbered(), 5, device)
+    most = 5 * lite.CHUNKS_WITHOUT_GRAPH if device.type == "cuda" else 5
+    assert outputs[:, 0].tolist() == list(range(40))
+    assert seen == [most] * (40 // most)
+
+
 # Gradients
 
 

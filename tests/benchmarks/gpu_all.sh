@@ -4,8 +4,9 @@
 #     sh tests/benchmarks/gpu_all.sh FOLDER [cuda|cpu] [PART ...]
 #
 # FOLDER takes a log of each part; the logs come on the screen last. All parts take three to four
-# minutes at most on an H100; named, only some are run. With "cpu" the same scripts run with small
-# numbers and without a GPU, to see that they do. "rc 124" in a log: the part ran out of its time.
+# minutes at most on an H100; named, only some are run. The part "engines" wants mobilenetv2_100 in
+# LITECLI_HOME. With "cpu" the same scripts run with small numbers and without a GPU, to see that
+# they do. "rc 124" in a log: the part ran out of its time.
 set -u
 logs=$1
 device=${2:-cuda}
@@ -29,8 +30,10 @@ part() { # NAME SECONDS COMMAND...
 
 if [ "$device" = cuda ]; then
     lite="" time="--support 1000 --repeats 3" photos=1000 runs=1 decoded=64 seconds=2
+    models="mobilenetv2_100 models/pocket"
     ways="onnx torch_fp32_cuda torch_bf16_cuda" size="1600 1200"
 else
+    models=models/pocket
     lite="--backbone test_byobnet --size 32 --supports 40 100 --h-support 100 --step-sizes 32
         --step-support 100 --repeats 1"
     time="--backbone test_byobnet --size 32 --support 60 --repeats 1"
@@ -49,7 +52,7 @@ on="--device $device"
     part tests 120 env LITECLI_TEST_DEVICE="$device" python -m pytest -n 8 -W default \
         tests/test_cuda.py tests/test_engine.py
     wait
-    part engines 90 python $bench/engines.py models/pocket --photos $photos --size $size \
+    part engines 90 python $bench/engines.py $models --photos $photos --size $size \
         --runs $runs --ways $ways
     part decode 40 python $bench/gpu_decode.py $on --photos $decoded --seconds $seconds
 }
