@@ -8,6 +8,9 @@ from torch import Tensor
 from litecli.heads import HEADS
 from litecli.labelled import eigenbasis, held_out_batches, one_hot
 from litecli.mahalanobis import (
+    BLOCK,
+    TORCH_BLOCK,
+    _inverse_of_lower,
     dense_is_sooner,
     mahalanobis_classes,
     mahalanobis_offsets,
@@ -207,6 +210,15 @@ def test_leave_one_out_equals_new_fits_of_the_dense_form(dim):
         expected = torch.full((5,), -torch.inf, dtype=torch.float64)
         expected[left] = dense(support[rest], renumbered, support[photo : photo + 1])[0]
         torch.testing.assert_close(scores[photo], expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("kind", "block"), [(np.asarray, BLOCK), (torch.as_tensor, TORCH_BLOCK)])
+@pytest.mark.parametrize("blocks", [0.5, 1, 2.5])
+def test_a_triangular_matrix_is_inverted_by_blocks(kind, block, blocks):
+    size = int(block * blocks)
+    lower = np.tril(np.random.default_rng(0).standard_normal((size, size))) / size + np.eye(size)
+    inverse = np.asarray(_inverse_of_lower(kind(lower)))
+    np.testing.assert_allclose(inverse @ lower, np.eye(size), atol=1e-12)
 
 
 def test_the_offset_is_the_excess_of_a_distance():
