@@ -7,8 +7,10 @@ alpha over white. `load_input` then repeats timm's evaluation transform.
 import hashlib
 import io
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -60,15 +62,42 @@ def open_photo(source: Path | bytes, shortest_side: int = 0) -> LoadedPhoto:
     with decoded(data, shortest_side) as (picture, size):
         factor = min(picture.size) // shortest_side if shortest_side else 1
         image = shrunk(picture, max(factor, 1))
-        image = to_srgb(image, picture.info.get("icc_profile"))
-        orientation = _orientation(picture.info.get("exif") or b"")
-        image = image.transpose(_TURNS[orientation]) if orientation > 1 else image
+        image = upright(image, picture.info)
+        on_its_side = orientation(picture.info) >= 5
         several = is_sequence(picture)
     image.info = {}
     notes = ("very small",) if min(size) < SMALL_SIDE else ()
     notes += ("with several frames (first used)",) if several else ()
-    width, height = size[::-1] if orientation >= 5 else size
+    width, height = size[::-1] if on_its_side else size
     return LoadedPhoto(image, (width, height), notes)
+
+
+def upright(image: Image.Image, info: Mapping[Any, Any]) -> Image.Image:
+    """A file's picture in sRGB and upright, by the colour profile and EXIF block of `info`."""
+    image = to_srgb(image, info.get("icc_profile"))
+    turned = _TURNS.get(orientation(info))
+    return image if turned is None else image.transpose(turned)
+
+
+def orientation(info: Mapping[Any, Any]) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) where the block is missing or broken.
+
+    Read here because Pillow's parser warns and raises on blocks that phones do write.
+    """
+    block = (info.get("exif") or b"").removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", block, entry)
+            if tag == 0x0112:
+                return value if value in _TURNS else 1
+    except struct.error:
+        pass
+    return 1
 
 
 def load_input(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
@@ -151,27 +180,6 @@ def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
     buffer = io.BytesIO()
     image.resize((width, height), Image.Resampling.BOX).save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
-
-
-def _orientation(exif: bytes) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where the block is missing or broken.
-
-    Read here because Pillow's parser warns and raises on blocks that phones do write.
-    """
-    block = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", block, 4)
-        (count,) = struct.unpack_from(order + "H", block, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", block, entry)
-            if tag == 0x0112:
-                return value if value in _TURNS else 1
-    except struct.error:
-        pass
-    return 1
 
 
 def _look(pixels: np.ndarray, photo: LoadedPhoto) -> tuple[str, ...]:

@@ -6,16 +6,19 @@ machine. Squares are stored at their own size up to `side`, so small images take
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from litecli import images, storage
-from litecli.errors import PhotoError
+from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.threads import in_order
 
 Read = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
+# Photos, side, threads -> in order, squares uint8 [s, s, 3], None of a photo that cannot be used
+ReadAll = Callable[[Sequence[Path], int, int], Iterator[np.ndarray | None]]
 
 
 class PixelStore:
@@ -47,12 +50,26 @@ class PixelStore:
 
 
 def cache_photos(
-    paths: Sequence[Path], side: int, folder: Path, workers: int
+    paths: Sequence[Path], side: int, folder: Path, workers: int, read_all: ReadAll | None = None
 ) -> Iterator[tuple[int, int]]:
     """Decode every photo to `folder` unless it is there already; yields (done, total) as it goes.
 
-    Squares are at most `side` pixels. The cache is keyed by the photos' paths, sizes and times.
+    Squares are at most `side` pixels. The cache is keyed by the photos' paths, sizes and times,
+    and not by who reads them: `read_all`, else the loader. Raises LiteError as `cache` does.
     """
+
+    def read(number: int) -> np.ndarray:
+        return images.load_pixels(paths[number], side)
+
+    if read_all:
+        squares = read_all(paths, side, workers)
+    else:
+        squares = _squares(read, len(paths), workers)
+    yield from _fill(squares, len(paths), photos_key(paths, side), folder)
+
+
+def photos_key(paths: Sequence[Path], side: int) -> str:
+    """Names the squares of these photos as they are now."""
     digest = hashlib.sha256(str(side).encode())
     for path in paths:
         try:
@@ -60,39 +77,79 @@ def cache_photos(
             digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
         except OSError:  # a dangling link, or gone since it was listed: an unusable photo
             digest.update(f"{path}\0\n".encode())
-
-    def read(number: int) -> np.ndarray:
-        return images.load_pixels(paths[number], side)
-
-    yield from cache(read, len(paths), digest.hexdigest(), folder, workers)
+    return digest.hexdigest()
 
 
 def cache(
     read: Read, count: int, key: str, folder: Path, workers: int
 ) -> Iterator[tuple[int, int]]:
-    """Fill `folder` with `read(n)` for n below `count`, unless it already holds `key`."""
-    index_path = folder / "index.json"
-    if _is_whole(folder, key):
-        yield count, count
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    index_path.unlink(missing_ok=True)
+    """Fill `folder` with `read(n)` for n below `count`, unless it already holds `key`.
 
+    Raises LiteError (MACHINE) where the disk is full or refuses; then nothing of it stays.
+    """
+    yield from _fill(_squares(read, count, workers), count, key, folder)
+
+
+def no_room(folder: Path, error: OSError, size: int) -> LiteError:
+    """What to say where decoded images or features of `size` bytes cannot be kept."""
+    return LiteError(
+        f"Could not keep the decoded images ({storage.plain_reason(error)}).",
+        f"They need about {size / 1e9:.1f} GB in {folder}.",
+        "--out with a folder on a disk that has room",
+        code=ExitCode.MACHINE,
+    )
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of `size` bytes that the disk has room for; raises OSError where it has not.
+
+    A mapped file without room ends the process at the first page that finds none.
+    """
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate") and size:
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
+
+
+def _squares(read: Read, count: int, workers: int) -> Iterator[np.ndarray | None]:
     def attempt(number: int) -> np.ndarray | None:
         try:
             return read(number)
         except PhotoError:
             return None
 
+    return in_order(attempt, range(count), threads=workers)
+
+
+def _fill(
+    squares: Iterator[np.ndarray | None], count: int, key: str, folder: Path
+) -> Iterator[tuple[int, int]]:
+    """Write the squares, then the index; who has mapped older ones keeps them."""
+    if _is_whole(folder, key):
+        yield count, count
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    index_path, pixels_path = folder / "index.json", folder / "pixels.u8"
+    part = folder / "pixels.part"
+    index_path.unlink(missing_ok=True)
     sides: list[int] = []
-    with (folder / "pixels.u8").open("wb") as out:
-        decoded = in_order(attempt, range(count), threads=workers)
-        for pixels in decoded:
-            sides.append(0 if pixels is None else len(pixels))
-            if pixels is not None:
-                out.write(np.ascontiguousarray(pixels).tobytes())
-            if len(sides) % 64 == 0 or len(sides) == count:
-                yield len(sides), count
+    try:
+        with part.open("wb") as out:
+            for pixels in squares:
+                sides.append(0 if pixels is None else len(pixels))
+                if pixels is not None:
+                    out.write(np.ascontiguousarray(pixels).data)
+                if len(sides) % 64 == 0 or len(sides) == count:
+                    yield len(sides), count
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(pixels_path)
+    except OSError as error:
+        written = 3 * sum(side**2 for side in sides)
+        raise no_room(folder, error, written * count // max(len(sides), 1)) from error
+    finally:
+        part.unlink(missing_ok=True)
     # The index is written last: a cache that was cut off has none and is made anew.
     storage.atomic_write(index_path, json.dumps({"key": key, "sides": sides}).encode())
 

@@ -25,9 +25,10 @@ from litecli.devices import depthwise_in_fp32
 from litecli.encoder import Encoder
 from litecli.model_library import Model
 from litecli.network_parts import features_and_maps
-from litecli.pixels import PixelStore
+from litecli.pixels import PixelStore, no_room, reserve
 from litecli.threads import in_order
 
+FEATURES_FILE = "teacher.f16"
 REPORTED = 256  # features between two reports of progress
 SMALLEST_CROP = 0.35  # of the area, of kept crops
 MEASURED = 20_000  # crops, at most, that give kept features' mean and spread
@@ -165,16 +166,25 @@ def cache_features(
 ) -> Iterator[tuple[int, int]]:
     """Write the teachers' features [views, num_images, D] to `folder`, unless they are there.
 
-    `key` names the images; D is the sum of the teachers' lengths. Yields (done, total).
+    `key` names the images; D is the sum of the teachers' lengths. Yields (done, total). Raises
+    LiteError (MACHINE) where the disk has no room for them.
     """
     facts = " ".join([key, *(model.fingerprint for model in models), f"{views} {seed}"])
     digest = hashlib.sha256(facts.encode()).hexdigest()
     count = len(store)
     key_path = folder / "teacher.key"
-    if key_path.exists() and key_path.read_text() == digest:
+    width = sum(model.config.num_features for model in models)
+    path, size = folder / FEATURES_FILE, 2 * views * count * width
+    whole = path.exists() and path.stat().st_size == size
+    if whole and key_path.exists() and key_path.read_text() == digest:
         yield views * count, views * count
         return
     key_path.unlink(missing_ok=True)
+    try:
+        reserve(path, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise no_room(folder, error, size) from error
     encoders = [(Encoder(model.folder), model.config.preprocess) for model in models]
     wanted = [(view, n) for view in range(views) for n in range(count) if store.usable[n]]
 
@@ -186,8 +196,7 @@ def cache_features(
             parts.append(encoder.encode(normalise(crop[None], preprocess))[0])
         return np.concatenate(parts)
 
-    width = sum(model.config.num_features for model in models)
-    out = np.memmap(folder / "teacher.f16", np.float16, "w+", shape=(views, count, width))
+    out = np.memmap(path, np.float16, "r+", shape=(views, count, width))
     seen = in_order(features, wanted, threads=workers)
     for done, ((view, n), row) in enumerate(zip(wanted, seen, strict=True), start=1):
         out[view, n] = row
@@ -200,4 +209,4 @@ def cache_features(
 
 def read_features(folder: Path, views: int, count: int, size: int) -> np.ndarray:
     """The cached features, float16 [views, count, size], memory-mapped."""
-    return np.memmap(folder / "teacher.f16", np.float16, "r", shape=(views, count, size))
+    return np.memmap(folder / FEATURES_FILE, np.float16, "r", shape=(views, count, size))

@@ -1,5 +1,7 @@
 """Training data: class folders and ORBIT's layout are recognised, photos are decoded once."""
 
+import errno
+import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -182,6 +184,31 @@ def test_a_cache_whose_replacing_was_cut_off_is_not_taken_for_the_old_one(tmp_pa
     exhaust(cache_photos(old, 8, folder, 1))
     store = PixelStore(folder)
     assert {int(store[n].max()) for n in range(100)} == {1}
+
+
+def test_squares_that_are_mapped_stay_when_the_cache_is_made_anew(tmp_path: Path) -> None:
+    """Another process of a run may see a photo more, and must not change what the first one has."""
+    paths = [save(tmp_path / f"{n}.png", n) for n in range(3)]
+    exhaust(cache_photos(paths, 8, tmp_path / "cache", 1))
+    old = PixelStore(tmp_path / "cache")
+    exhaust(cache_photos(paths[::-1][:2], 8, tmp_path / "cache", 1))
+    assert [int(old[n].max()) for n in range(3)] == [0, 1, 2]
+    assert [int(PixelStore(tmp_path / "cache")[n].max()) for n in range(2)] == [2, 1]
+
+
+def test_a_full_disk_says_how_much_is_needed_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    paths = [save(tmp_path / f"{n}.png", n) for n in range(3)]
+    with pytest.raises(LiteError, match="disk full") as error:
+        exhaust(cache_photos(paths, 8, tmp_path / "cache", 1))
+    assert error.value.code == ExitCode.MACHINE
+    assert "GB in" in error.value.why and "--out" in error.value.fix
+    assert not any((tmp_path / "cache").iterdir())
 
 
 def test_nothing_readable_is_an_empty_store(tmp_path: Path) -> None:

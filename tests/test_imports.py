@@ -20,7 +20,7 @@ LAYERS = (
     "weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
     "backbone images heads same_shot model_library profile_library",
-    "torch_encoder library head_choice pixels model_tensors augment",
+    "torch_encoder library head_choice pixels model_tensors augment gpu_decoding",
     "folding model_heads advice sides confidence composites",
     "selfcheck training_data teacher passes strangers atlas",
     "findings support audit_data audit_plot audit_moments",
@@ -49,6 +49,7 @@ TORCH_SIDE = {
     *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
     *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
     *("composites", "atlas", "image_stream", "mahalanobis_dense", "network_parts"),
+    "gpu_decoding",
 }
 # What the torch-free side may load from there inside a function, when it is handed torch tensors.
 HANDED_TENSORS = {"heads": {"mahalanobis_gradient", "mahalanobis_dense"}}

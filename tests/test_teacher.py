@@ -1,5 +1,7 @@
 """What teachers say of which pictures, kept or live, alone or side by side."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL import Image
 from litecli import backbone, images, pixels, teacher
 from litecli.augment import standardised
 from litecli.encoder import Encoder
+from litecli.errors import ExitCode, LiteError
 from litecli.model_library import Model, open_model
 from litecli.teacher import KeptTeacher, LiveTeacher
 
@@ -71,6 +74,33 @@ def test_the_teacher_sees_the_students_crops_once(
     with monkeypatch.context() as patch:
         patch.setattr(Encoder, "encode", None)  # not called again
         features(store, tmp_path, tiny_model, seed=6)
+
+
+def test_kept_features_that_are_cut_off_are_computed_anew(
+    store: pixels.PixelStore, tiny_model: Model, tmp_path: Path
+) -> None:
+    found = features(store, tmp_path, tiny_model)
+    path = tmp_path / teacher.FEATURES_FILE
+    path.write_bytes(path.read_bytes()[:-2])
+    np.testing.assert_array_equal(features(store, tmp_path, tiny_model), found)
+
+
+def test_features_that_the_disk_has_no_room_for_are_not_begun(
+    store: pixels.PixelStore,
+    tiny_model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A mapped file without room would end the process with a signal, half-way through."""
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(LiteError, match="disk full") as error:
+        features(store, tmp_path, tiny_model)
+    assert error.value.code == ExitCode.MACHINE
+    assert not (tmp_path / teacher.FEATURES_FILE).exists()
 
 
 def test_kept_features_of_several_teachers_stand_side_by_side(
