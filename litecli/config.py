@@ -6,11 +6,13 @@ from typing import Any
 
 MODEL_SCHEMA = 1
 MODEL_KEY = "litecli"  # of the config in the header of a model file
+WEIGHTS_FILE = "model.safetensors"  # every weight of a model, and its config
 BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
+PROFILE_KEY = "litecli"  # of the description in the header of a profile file
 PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned again
 
 LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")

@@ -1,15 +1,14 @@
 """The one door to the user's named profiles and models; see profile_library and model_library."""
 
 from litecli.data_folder import check_name, name_for_folder
+from litecli.model_files import Model, open_model
 from litecli.model_library import (
-    Model,
     add_model,
     check_same_model,
     find_model,
     list_models,
     model_of,
     model_path,
-    open_model,
     remove_model,
     use_model,
 )

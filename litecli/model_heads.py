@@ -10,7 +10,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.generated_head import generate_weights, linear_scores
 from litecli.heads import HEADS, Head
 from litecli.labelled import HeldOut, class_counts, class_means
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.model_tensors import model_tensors, unfit
 from litecli.profile import Profile
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from litecli.config import PROFILE_SCHEMA
+from litecli.config import PROFILE_KEY, PROFILE_SCHEMA
 
-HEADER_KEY = "litecli"  # metadata key of the JSON header, in profiles and in models
 _TEXT_FIELDS = ("name", "model_name", "model_folder", "model_fingerprint", "head", "folder")
 _NUMBER_FIELDS = ("temperature", "unknown_threshold")
 LOOK = 256  # numbers of a photo's look
@@ -70,7 +69,7 @@ def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]
     header |= {"schema": PROFILE_SCHEMA, "check": profile.check}
     # ASCII: a file name that is not valid UTF-8 survives only as an escape.
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
-    return tensors, {HEADER_KEY: text}
+    return tensors, {PROFILE_KEY: text}
 
 
 def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Profile:
@@ -81,7 +80,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
     parts contradict each other.
     """
     try:
-        header = json.loads(metadata.get(HEADER_KEY, "null"))
+        header = json.loads(metadata.get(PROFILE_KEY, "null"))
     except RecursionError:
         header = None
     if not isinstance(header, dict) or type(header.get("schema")) is not int:

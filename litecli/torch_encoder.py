@@ -6,7 +6,7 @@ import torch
 from litecli import backbone
 from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import sent_ahead
-from litecli.model_library import Model
+from litecli.model_files import Model
 
 CUDA_TOGETHER = 256  # photos that a GPU is given at once; at 224 px, 154 MB of input
 CUDA_CHUNK = 64  # images in the network: while it works on some, the next are copied

@@ -19,7 +19,7 @@ from litecli.cli.options import Common
 from litecli.cli.output import Output
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model, open_model
+from litecli.model_files import Model, open_model
 from litecli.torch_encoder import TorchEncoder
 
 THREE = {"keys": 4, "mug": 4, "bowl": 3}

@@ -17,7 +17,7 @@ LAYERS = (
     "labelled walk drawn_shapes drawn_backgrounds episodes profile image_stream storage encoder",
     "memory colours lite",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
-    "weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
+    "model_files weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
     "backbone images heads same_shot model_library profile_library",
     "torch_encoder library head_choice pixels model_tensors augment",

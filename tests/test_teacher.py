@@ -11,7 +11,7 @@ from PIL import Image
 from litecli import backbone, images, pixels, teacher
 from litecli.augment import standardised
 from litecli.encoder import Encoder
-from litecli.model_library import Model, open_model
+from litecli.model_files import Model, open_model
 from litecli.teacher import KeptTeacher, LiveTeacher
 
 from .small_models import write_network

@@ -11,7 +11,7 @@ from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
     from litecli.encoder import PhotoEncoder
-    from litecli.model_library import Model
+    from litecli.model_files import Model
 
 # One core takes about 0.011 s of mobilenetv2_100 for a photo, and reads it in 0.026 s, which a GPU
 # does not spare it. A start of ten seconds (torch, timm, CUDA) is won back from 900 photos a core
