@@ -18,9 +18,8 @@ from torch import nn
 from litecli import hub, storage
 from litecli.config import MODEL_KEY, WEIGHTS_FILE, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
-from litecli.memory import is_out_of_memory
 from litecli.model_files import read_config
-from litecli.network_parts import leave_out_head
+from litecli.network_parts import leave_out_head, num_features
 from litecli.weights import load_into
 
 try:
@@ -211,7 +210,7 @@ def _from_litecli_folder(folder: Path, image_size: int | None, pooled: bool) -> 
     seen = replace(config.preprocess, image_size=image_size or usual_size)
     wanted = replace(config, preprocess=seen, pooled=config.pooled or pooled)
     built = from_model(folder, wanted)
-    width = _num_features(config.architecture, built.network, seen.image_size, usual_size)
+    width = num_features(config.architecture, built.network, seen.image_size, usual_size)
     return replace(built, num_features=width)
 
 
@@ -236,29 +235,6 @@ def _from_timm_folder(folder: Path, image_size: int | None, pooled: bool) -> Bac
     return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)
 
 
-def _num_features(name: str, network: nn.Module, image_size: int, usual_size: int) -> int:
-    """D of the network's features [B, D]; LiteError (USAGE) where it cannot give them."""
-    try:
-        with torch.no_grad():
-            shape = tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
-    except (AssertionError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise LiteError(
-            f"{name} with these weights cannot see images of {image_size} px.",
-            str(error).splitlines()[0] if str(error) else "",
-            f"--image-size {usual_size}",
-            code=ExitCode.USAGE,
-        ) from error
-    if len(shape) != 2:
-        raise LiteError(
-            f"{name} gives features of shape {shape[1:]}, not one vector an image.",
-            "Choose a network with pooled features.",
-            code=ExitCode.USAGE,
-        )
-    return shape[1]
-
-
 def _describe(
     network: nn.Module,
     name: str,
@@ -277,7 +253,7 @@ def _describe(
         std=tuple(data["std"]),
     )
     network.eval()
-    width = _num_features(name, network, preprocess.image_size, data["input_size"][-1])
+    width = num_features(name, network, preprocess.image_size, data["input_size"][-1])
     architecture = (cfg.get("architecture") or name) if name.startswith("hf-hub:") else name
     return Backbone(
         network=network,
