@@ -12,20 +12,22 @@ from litecli.model_library import (
     remove_model,
     use_model,
 )
+from litecli.profile_changes import (
+    check_folder,
+    remove_profile,
+    rename_profile,
+    save_profile,
+    undo_profile,
+    use_profile,
+)
 from litecli.profile_library import (
     ListedProfile,
-    check_folder,
     current_profile_name,
     list_profiles,
     load_profile,
     profile_names,
     profile_path,
     read_profile,
-    remove_profile,
-    rename_profile,
-    save_profile,
-    undo_profile,
-    use_profile,
 )
 
 __all__ = [

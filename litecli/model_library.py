@@ -13,6 +13,7 @@ from litecli.config import WEIGHTS_FILE
 from litecli.data_folder import (
     FORBIDDEN,
     check_name,
+    learn_again,
     lock_for,
     not_found,
     quoted,
@@ -143,7 +144,6 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
 
     Raises LiteError (MISSING) when the model is gone, or is no longer the same.
     """
-    again = f"litecli adapt {quoted(profile.folder)}   (learn it again)"
     folder = profile.model_folder if Path(profile.model_folder or "-").is_dir() else ""
     try:
         found = find_model(model or folder or profile.model_name)
@@ -154,7 +154,7 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
             f'Profile "{profile.name}" needs the model {profile.model_name}: {error.what}',
             error.why,
             f"litecli models fetch {quoted(profile.model_name)}   or, if it was your own: "
-            f"litecli models add DIR   or: {again}",
+            f"litecli models add DIR   or: {learn_again(profile.folder)}",
             code=ExitCode.MISSING,
         ) from error
     check_same_model(profile, found)
@@ -170,7 +170,7 @@ def check_same_model(profile: Profile, model: Model) -> None:
             if same_name
             else f'Profile "{profile.name}" was learned on {profile.model_name}, not {model.name}.',
             "The features of one model mean nothing to another.",
-            f"litecli adapt {quoted(profile.folder)}   (learn it again)",
+            learn_again(profile.folder),
             code=ExitCode.MISSING,
         )
 
