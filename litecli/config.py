@@ -88,7 +88,7 @@ class ModelConfig:
     def from_dict(cls, data: dict[str, Any]) -> "ModelConfig":
         """Read `to_dict`'s form.
 
-        Raises KeyError, TypeError or ValueError when a field is missing or odd.
+        Raises KeyError, TypeError or ValueError when a field is missing or of the wrong type.
         """
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
@@ -106,7 +106,7 @@ def _check_model(config: ModelConfig) -> None:
     seen = config.preprocess
     texts = (config.name, config.architecture, config.learner, config.head, config.licence)
     if not all(isinstance(text, str) for text in (*texts, config.origin, *config.film)):
-        raise TypeError("a text is none")
+        raise TypeError("a text field is not a string")
     if type(seen.image_size) is not int or not 8 <= seen.image_size <= LARGEST_IMAGE:
         raise ValueError(f"image_size {seen.image_size}")
     if type(config.pooled) is not bool:

@@ -76,8 +76,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
     """Read `to_tensors`' form.
 
     Raises NewerFormatError or OlderFormatError when another litecli wrote it, ValueError when it
-    is no profile or its
-    parts contradict each other.
+    is no profile or its parts contradict each other.
     """
     try:
         header = json.loads(metadata.get(PROFILE_KEY, "null"))
@@ -107,7 +106,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             thumbnails={k: v.tobytes() for k, v in _with_prefix(tensors, "thumbnail.").items()},
         )
     except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"its part {error} is missing or odd") from error
+        raise ValueError(f"its part {error} is missing or of the wrong type") from error
     _check_consistent(profile)
     return profile
 
@@ -119,7 +118,7 @@ def _with_prefix(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r}, which should be a text,")
+        raise TypeError(f"{value!r}, which should be text,")
     value.encode("utf-8", "surrogateescape")  # a ValueError if it could never be printed
     return value
 
@@ -134,7 +133,7 @@ def _check_consistent(profile: Profile) -> None:
     if dims != [1, 1, 2, 2] or {shape[0] for shape in shapes} != {num_photos} or num_photos == 0:
         raise ValueError(f"it lists {num_photos} photos but holds {shapes}")
     if profile.photo_labels.dtype.kind != "i" or looks.dtype != np.int8 or looks.shape[1] != LOOK:
-        raise ValueError("its labels or looks are of an odd kind")
+        raise ValueError("its labels or looks have the wrong type or shape")
     used = set(profile.photo_labels.tolist())
     if used != set(range(len(profile.labels))) or len(set(profile.labels)) != len(profile.labels):
         raise ValueError("its photos and its objects do not match")
@@ -145,13 +144,13 @@ def _check_consistent(profile: Profile) -> None:
         if len(shape) != 3 or (shape[0], shape[2]) != profile.embeddings.shape:
             raise ValueError(f"it has {shapes[2]} features and {shape} of crops")
     if not all(values.dtype.kind == "f" and np.isfinite(values).all() for values in numbers):
-        raise ValueError("some of its numbers are none")
+        raise ValueError("some values are NaN or infinite")
     if not 0 < profile.temperature < np.inf or np.isnan(profile.unknown_threshold):
-        raise ValueError("its temperature or threshold is no such number")
-    _check_check(profile.check)
+        raise ValueError("its temperature must be positive and finite, and its threshold a number")
+    _check_check(profile.check, num_photos)
 
 
-def _check_check(check: Any) -> None:
+def _check_check(check: Any, num_photos: int) -> None:
     """Raise ValueError when what the check found has another form than Check.to_dict gives."""
     try:
         counts = [int(entry[k]) for entry in check.get("objects", ()) for k in ("correct", "total")]
@@ -160,7 +159,7 @@ def _check_check(check: Any) -> None:
         texts += [_text(t) for notes in check.get("photo_notes", {}).values() for t in notes]
         texts += [_text(t) for path, why in check.get("left_out", ()) for t in (path, why)]
         low, high = (int(end) for end in check.get("forecast", (0, 0)))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"its check is odd ({error})") from error
-    if min([low, high, *counts]) < 0:
-        raise ValueError("its check counts less than nothing")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"its check has the wrong form ({error})") from error
+    if min([low, high, *counts]) < 0 or max(counts, default=0) > num_photos:
+        raise ValueError("its check has a count below zero or above the number of photos")

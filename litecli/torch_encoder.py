@@ -36,7 +36,7 @@ class TorchEncoder:
     def each_look(self, looks: np.ndarray) -> np.ndarray:
         """Features float32 [..., looks, D] of photos [..., looks, 3, S, S].
 
-        Raises LiteError (MISSING) when they are no numbers.
+        Raises LiteError (MISSING) when they contain NaN or infinity.
         """
         images = torch.from_numpy(np.ascontiguousarray(looks)).flatten(0, -4)
         with torch.inference_mode():
@@ -49,7 +49,7 @@ class TorchEncoder:
         if not np.isfinite(found).all():
             raise LiteError(
                 f"The model in {self._folder} cannot be used.",
-                "Its features are no numbers.",
+                "Its features contain NaN or infinity.",
                 "litecli models list   (and pick another: litecli models use NAME)",
                 code=ExitCode.MISSING,
             )
