@@ -1,5 +1,8 @@
 """A model's network in torch instead of onnxruntime: images -> features. For CUDA above all."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -16,7 +19,8 @@ class TorchEncoder:
     """Features of photos by a model's network in torch; takes the place of `encoder.Encoder`.
 
     In fp32, without TF32, features are those of onnxruntime to about 1e-6 of their length; `bf16`
-    is for benchmarks. On a CPU photos come alone, one thread each, as with onnxruntime.
+    is for benchmarks. On a CPU photos come alone, from several threads at once: one thread each,
+    as with onnxruntime, is for the program to set (cli/engine.py), since torch has one setting.
     Raises LiteError (MISSING) when the network cannot be built or its weights do not fit.
     """
 
@@ -25,9 +29,6 @@ class TorchEncoder:
         self._device = torch.device(device)
         self._type = torch.bfloat16 if bf16 else torch.float32
         self.together = CUDA_TOGETHER if self._device.type == "cuda" else 1
-        if self._device.type == "cpu":
-            torch.set_num_threads(1)
-        torch.backends.cudnn.allow_tf32 = False
         network = backbone.from_model(model.folder, model.config).network
         self._network = network.to(  # type: ignore[call-overload]
             self._device, self._type, memory_format=torch.channels_last
@@ -44,7 +45,8 @@ class TorchEncoder:
                 found = self._features(images)
             else:
                 chunks = sent_ahead(lambda chunk: chunk, images.split(CUDA_CHUNK), self._device)
-                found = torch.cat([self._features(chunk) for chunk in chunks]).cpu()
+                with _without_tf32():
+                    found = torch.cat([self._features(chunk) for chunk in chunks]).cpu()
         found = found.numpy()
         if not np.isfinite(found).all():
             raise LiteError(
@@ -58,3 +60,14 @@ class TorchEncoder:
     def _features(self, images: torch.Tensor) -> torch.Tensor:
         images = images.to(self._device, self._type, memory_format=torch.channels_last)
         return self._network(images).float()
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """cuDNN's convolutions in whole fp32, and afterwards as they were."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -143,6 +143,18 @@ def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
     assert caught.value.code == ExitCode.MISSING
 
 
+def test_an_encoder_leaves_torchs_settings_as_they_were(model: Model) -> None:
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_num_threads(2)
+        torch.backends.cudnn.allow_tf32 = True
+        TorchEncoder(model).each_look(np.zeros((2, 3, 32, 32), np.float32))
+        assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32) == (2, True)
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
 def test_the_command_line_adapts_with_torch(run, made: Path, write_objects) -> None:
     write_objects(THREE)
     code, out, err = run("adapt", "my_objects", "-m", made, "--engine", "torch", "-v", "--json")

@@ -73,5 +73,7 @@ def choose_engine(
     from litecli.torch_encoder import TorchEncoder
 
     device = "cuda" if there and common.device in ("auto", "cuda") else "cpu"
+    if device == "cpu":  # as many photos at once as there are cores: one thread for each
+        torch.set_num_threads(1)
     common.out.detail(f"torch runs the network, on {device}")
     return partial(TorchEncoder, model, device)
