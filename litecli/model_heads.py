@@ -71,7 +71,7 @@ def generated_head(parameters: Mapping[str, np.ndarray]) -> Head:
         name=GENERATED,
         unit_length=True,
         factor=0.5,
-        classes=partial(_classes, parameters),
+        fit_classes=partial(_classes, parameters),
         similarity=_similarity,
         held_out=partial(_held_out, parameters),
     )
