@@ -143,7 +143,9 @@ def _check_consistent(profile: Profile) -> None:
         shape = profile.crops.shape
         if len(shape) != 3 or (shape[0], shape[2]) != profile.embeddings.shape:
             raise ValueError(f"it has {shapes[2]} features and {shape} of crops")
-    if not all(values.dtype.kind == "f" and np.isfinite(values).all() for values in numbers):
+    if any(values.dtype.kind != "f" for values in numbers):
+        raise ValueError("some values are of the wrong type")
+    if not all(np.isfinite(values).all() for values in numbers):
         raise ValueError("some values are NaN or infinite")
     if not 0 < profile.temperature < np.inf or np.isnan(profile.unknown_threshold):
         raise ValueError("its temperature must be positive and finite, and its threshold a number")
