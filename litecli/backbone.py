@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from litecli import hub, storage
-from litecli.config import MODEL_KEY, ModelConfig, Preprocess
+from litecli.config import MODEL_KEY, WEIGHTS_FILE, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
-from litecli.memory import is_out_of_memory
-from litecli.network_parts import leave_out_head
+from litecli.model_files import read_config
+from litecli.network_parts import leave_out_head, num_features
 from litecli.weights import load_into
 
 try:
@@ -99,16 +99,16 @@ def licence_of(name: str) -> str:
 def from_model(folder: Path, config: ModelConfig) -> Backbone:
     """The network of a litecli model folder; LiteError (MISSING) when its weights do not fit."""
     network = rebuild(config.architecture, config.architecture_args, config.pooled).eval()
-    load_into(network, folder / "model.safetensors")
+    load_into(network, folder / WEIGHTS_FILE)
     return Backbone(
-        network,
-        config.architecture,
-        dict(config.architecture_args),
-        config.num_features,
-        config.preprocess,
-        config.licence,
-        config.origin,
-        config.pooled,
+        network=network,
+        architecture=config.architecture,
+        architecture_args=dict(config.architecture_args),
+        num_features=config.num_features,
+        preprocess=config.preprocess,
+        licence=config.licence,
+        origin=config.origin,
+        pooled=config.pooled,
     )
 
 
@@ -195,25 +195,27 @@ def _repository(name: str) -> str:
 
 
 def _from_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone:
-    """A litecli model, or timm's local directory: config.json (architecture) and weights."""
-    own = folder / "model.safetensors"
-    if not (folder / "config.json").exists() and own.exists():
-        header = storage.read_metadata(own).get(MODEL_KEY)
-        if header is not None:
-            try:
-                config = ModelConfig.from_dict(json.loads(header))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-                raise LiteError(
-                    f"The model in {folder} is damaged.", str(error), code=ExitCode.MISSING
-                ) from error
-            size = image_size or config.preprocess.image_size
-            seen = replace(config.preprocess, image_size=size)
-            wanted = replace(config, preprocess=seen, pooled=config.pooled or pooled)
-            built = from_model(folder, wanted)
-            width = _num_features(
-                config.architecture, built.network, size, config.preprocess.image_size
-            )
-            return replace(built, num_features=width)
+    """The network of a litecli model folder, or of timm's local directory."""
+    own = folder / WEIGHTS_FILE
+    is_timms = (folder / "config.json").exists() or not own.exists()
+    if not is_timms and MODEL_KEY in storage.read_metadata(own):
+        return _from_litecli_folder(folder, image_size, pooled)
+    return _from_timm_folder(folder, image_size, pooled)
+
+
+def _from_litecli_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone:
+    """The network of a litecli model, to be trained on, perhaps at another size of its images."""
+    config = read_config(folder)
+    usual_size = config.preprocess.image_size
+    seen = replace(config.preprocess, image_size=image_size or usual_size)
+    wanted = replace(config, preprocess=seen, pooled=config.pooled or pooled)
+    built = from_model(folder, wanted)
+    width = num_features(config.architecture, built.network, seen.image_size, usual_size)
+    return replace(built, num_features=width)
+
+
+def _from_timm_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone:
+    """The network of timm's local directory: config.json (architecture) and weights."""
     try:
         config = json.loads((folder / "config.json").read_text())
         architecture = config["architecture"]
@@ -226,34 +228,11 @@ def _from_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone
     check_name(architecture)
     arguments = dict(config.get("model_args") or {})
     network = _created(architecture, arguments, pooled)
-    load_into(network, folder / "model.safetensors")
+    load_into(network, folder / WEIGHTS_FILE)
     stated = {"license": "unknown"} | dict(config.get("pretrained_cfg") or {})
     cfg = dict(getattr(network, "pretrained_cfg", None) or {}) | stated
     origin = f"timm folder {folder.name}"
     return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)
-
-
-def _num_features(name: str, network: nn.Module, image_size: int, usual_size: int) -> int:
-    """D of the network's features [B, D]; LiteError (USAGE) where it cannot give them."""
-    try:
-        with torch.no_grad():
-            shape = tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
-    except (AssertionError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
-        raise LiteError(
-            f"{name} with these weights cannot see images of {image_size} px.",
-            str(error).splitlines()[0] if str(error) else "",
-            f"--image-size {usual_size}",
-            code=ExitCode.USAGE,
-        ) from error
-    if len(shape) != 2:
-        raise LiteError(
-            f"{name} gives features of shape {shape[1:]}, not one vector an image.",
-            "Choose a network with pooled features.",
-            code=ExitCode.USAGE,
-        )
-    return shape[1]
 
 
 def _describe(
@@ -274,15 +253,15 @@ def _describe(
         std=tuple(data["std"]),
     )
     network.eval()
-    width = _num_features(name, network, preprocess.image_size, data["input_size"][-1])
+    width = num_features(name, network, preprocess.image_size, data["input_size"][-1])
     architecture = (cfg.get("architecture") or name) if name.startswith("hf-hub:") else name
     return Backbone(
-        network,
-        architecture.partition(".")[0],
-        arguments,
-        width,
-        preprocess,
-        cfg.get("license") or "unknown",
-        origin,
-        pooled,
+        network=network,
+        architecture=architecture.partition(".")[0],
+        architecture_args=arguments,
+        num_features=width,
+        preprocess=preprocess,
+        licence=cfg.get("license") or "unknown",
+        origin=origin,
+        pooled=pooled,
     )

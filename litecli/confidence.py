@@ -6,7 +6,6 @@ into probabilities, and the threshold on `novelty` above which a photo is unknow
 
 import numpy as np
 
-from litecli.head_choice import best_temperature
 from litecli.labelled import class_counts, held_out_batches, normalise, one_hot
 from litecli.photo_counts import held_out_offsets, spread
 from litecli.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights
@@ -40,6 +39,42 @@ def fit_temperature(loo_scores: np.ndarray, labels: np.ndarray) -> float:
     pessimism = (per_object - 1) / per_object if per_object > 1 else 0.5
     doubt = 0.25 / (int(seen.sum()) + 1)
     return best_temperature(loo_scores[seen], labels[seen], doubt)[0] * float(np.sqrt(pessimism))
+
+
+def best_temperature(
+    scores: np.ndarray, labels: np.ndarray, doubt: float = 0.0
+) -> tuple[float, float]:
+    """Temperature of the highest mean log-likelihood of labels [M] under scores [M, C], and that.
+
+    A share `doubt` of every label is given to the best other class, which keeps the temperature
+    above zero where all labels are right. Every label's own score must be finite.
+    """
+    step = -(-len(labels) // 2000)  # two thousand photos settle one number
+    scores, labels = scores[::step].astype(np.float64), labels[::step]
+    rows = np.arange(len(labels))
+    own, others = scores[rows, labels], scores.copy()
+    others[rows, labels] = -np.inf
+    rival = others.max(axis=1)
+    target = own + doubt * np.where(np.isfinite(rival), rival - own, 0.0)
+    top = scores.max(axis=1, keepdims=True)
+    finite = np.where(np.isfinite(scores), scores - top, 0.0)
+    target = target - top[:, 0]
+
+    def likelihood(sharpness: float) -> tuple[float, float]:
+        """Mean log-likelihood at temperature 1 / sharpness, and its slope."""
+        shares = np.exp(sharpness * (scores - top))
+        total = shares.sum(axis=1)
+        expected = (shares * finite).sum(axis=1) / total
+        value = sharpness * target - np.log(total)
+        return float(value.mean()), float((target - expected).mean())
+
+    scale = max(float(np.std(finite)), 1e-12)
+    low, high = np.log(1e-2 / scale), np.log(1e4 / scale)
+    for _ in range(40):  # the likelihood is concave in the sharpness: bisect its slope
+        middle = (low + high) / 2
+        low, high = (middle, high) if likelihood(np.exp(middle))[1] > 0 else (low, middle)
+    sharpness = float(np.exp((low + high) / 2))
+    return 1 / sharpness, likelihood(sharpness)[0]
 
 
 def probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:

@@ -6,11 +6,13 @@ from typing import Any
 
 MODEL_SCHEMA = 1
 MODEL_KEY = "litecli"  # of the config in the header of a model file
+WEIGHTS_FILE = "model.safetensors"  # every weight of a model, and its config
 BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
+PROFILE_KEY = "litecli"  # of the description in the header of a profile file
 PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned again
 
 LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")
@@ -86,7 +88,7 @@ class ModelConfig:
     def from_dict(cls, data: dict[str, Any]) -> "ModelConfig":
         """Read `to_dict`'s form.
 
-        Raises KeyError, TypeError or ValueError when a field is missing or odd.
+        Raises KeyError, TypeError or ValueError when a field is missing or of the wrong type.
         """
         known = {f.name for f in fields(cls)}
         values = {key: value for key, value in data.items() if key in known}
@@ -104,7 +106,7 @@ def _check_model(config: ModelConfig) -> None:
     seen = config.preprocess
     texts = (config.name, config.architecture, config.learner, config.head, config.licence)
     if not all(isinstance(text, str) for text in (*texts, config.origin, *config.film)):
-        raise TypeError("a text is none")
+        raise TypeError("a text field is not a string")
     if type(seen.image_size) is not int or not 8 <= seen.image_size <= LARGEST_IMAGE:
         raise ValueError(f"image_size {seen.image_size}")
     if type(config.pooled) is not bool:

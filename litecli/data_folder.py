@@ -1,7 +1,7 @@
 """What profiles and models share in the user's data folder: names, what is current, locks.
 
 home()/state.json                {"model": NAME, "profile": NAME}, the current ones
-home()/profiles/, home()/models/ see library.py and model_library.py
+home()/profiles/, home()/models/ see profile_library.py and model_library.py
 home()/locks/
 """
 
@@ -94,6 +94,11 @@ def not_found(kind: str, name: str, known: Sequence[str], fix: str) -> LiteError
     count = f"{len(known)} {kind}{'' if len(known) == 1 else 's'}"
     listed = f"{count}: {', '.join(known[:5])}{', ...' if len(known) > 5 else ''}" if known else ""
     return LiteError(f"No {kind} {name}.{hint}", listed, fix, code=ExitCode.MISSING)
+
+
+def learn_again(folder: str | Path = "FOLDER") -> str:
+    """What to type to make a profile anew, from its photo folder where that is known."""
+    return f"litecli adapt {quoted(folder)}   (learn it again)"
 
 
 def quoted(text: str | Path) -> str:

@@ -71,7 +71,8 @@ class Encoder:
             raise self._unusable("run", str(error)) from error
         features = np.asarray(features)
         if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
-            raise self._unusable("used", "Its features are no numbers, or not one row an image.")
+            why = "Its features contain NaN or infinity, or are not one row an image."
+            raise self._unusable("used", why)
         return features
 
     def each_look(self, looks: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from litecli.encoder import Encoder
 from litecli.episodes import Episode, Source, sample_fixed
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.methods import choose_method
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.network_parts import count_macs
 from litecli.solvers import TaskSolver
 from litecli.threads import in_order

@@ -29,6 +29,7 @@ class Started:
     chunk: int = 0
     query_batch: int = 0
     expected_memory: int = 0
+    film: str = ""  # which norm layers FiLM reaches; empty without FiLM
 
 
 @dataclass(frozen=True)

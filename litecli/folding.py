@@ -16,7 +16,7 @@ from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.generator import FilmLayer, film_values
 from litecli.images import to_input
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.model_tensors import model_tensors, unfit
 from litecli.threads import in_order
 

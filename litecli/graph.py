@@ -22,10 +22,10 @@ from torch import nn
 
 from litecli import storage
 from litecli.config import BACKBONE_PREFIX as PREFIX
+from litecli.config import WEIGHTS_FILE
 
 SET_PREFIX = "set_encoder."  # of the names of the set encoder's tensors in a model file
 INPUT, OUTPUT = "images", "features"
-WEIGHTS_FILE = "model.safetensors"
 
 
 class _Named(nn.Module):

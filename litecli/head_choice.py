@@ -1,13 +1,10 @@
-"""Which head suits a support set, by its own leave-one-out; and the temperature of its scores."""
-
-from typing import Any
+"""Which head suits a support set, by its own leave-one-out."""
 
 import numpy as np
 
+from litecli.confidence import best_temperature
 from litecli.heads import HEADS
-from litecli.labelled import distinct, to_numpy
-
-Array = Any  # a numpy array or a torch tensor
+from litecli.labelled import Array, distinct, to_numpy
 
 AUTO_HEADS = ("cosine", "euclidean", "ridge")  # the candidates of `choose_head`
 
@@ -42,39 +39,3 @@ def choose_head(
         accuracy = np.mean([right[labels[seen] == label].mean() for label in classes])
         results[name] = (float(accuracy), best_temperature(scores[seen], labels[seen])[1])
     return max(results, key=lambda name: (*results[name], name == "ridge"))
-
-
-def best_temperature(
-    scores: np.ndarray, labels: np.ndarray, doubt: float = 0.0
-) -> tuple[float, float]:
-    """Temperature of the highest mean log-likelihood of labels [M] under scores [M, C], and that.
-
-    A share `doubt` of every label is given to the best other class, which keeps the temperature
-    above zero where all labels are right. Every label's own score must be finite.
-    """
-    step = -(-len(labels) // 2000)  # two thousand photos settle one number
-    scores, labels = scores[::step].astype(np.float64), labels[::step]
-    rows = np.arange(len(labels))
-    own, others = scores[rows, labels], scores.copy()
-    others[rows, labels] = -np.inf
-    rival = others.max(axis=1)
-    target = own + doubt * np.where(np.isfinite(rival), rival - own, 0.0)
-    top = scores.max(axis=1, keepdims=True)
-    finite = np.where(np.isfinite(scores), scores - top, 0.0)
-    target = target - top[:, 0]
-
-    def likelihood(sharpness: float) -> tuple[float, float]:
-        """Mean log-likelihood at temperature 1 / sharpness, and its slope."""
-        shares = np.exp(sharpness * (scores - top))
-        total = shares.sum(axis=1)
-        expected = (shares * finite).sum(axis=1) / total
-        value = sharpness * target - np.log(total)
-        return float(value.mean()), float((target - expected).mean())
-
-    scale = max(float(np.std(finite)), 1e-12)
-    low, high = np.log(1e-2 / scale), np.log(1e4 / scale)
-    for _ in range(40):  # the likelihood is concave in the sharpness: bisect its slope
-        middle = (low + high) / 2
-        low, high = (middle, high) if likelihood(np.exp(middle))[1] > 0 else (low, middle)
-    sharpness = float(np.exp((low + high) / 2))
-    return 1 / sharpness, likelihood(sharpness)[0]

@@ -12,9 +12,10 @@ gradients through `fit` and `score`). Each head corrects for unequal photo count
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from litecli.labelled import (
+    Array,
     HeldOut,
     array_namespace,
     class_counts,
@@ -41,9 +42,7 @@ from litecli.prototypes import (
     mean_held_out,
     minus_squared_distance,
 )
-from litecli.ridge import choose_lam, ridge_held_out, ridge_weights
-
-Array = Any  # a numpy array or a torch tensor
+from litecli.ridge import choose_lam, ridge_classes, ridge_held_out_scores
 
 MOST_WITH_CROPS = 500  # photos
 
@@ -63,12 +62,14 @@ class Head:
     unit_length: bool  # features are scaled to length 1 first
     factor: float  # of the photo-count correction; a half where a score is half a distance
     # features [N, D], one-hot labels [N, C], lam -> parameters; with queries [M, D] -> [M, C]
-    classes: Callable[[Array, Array, float], dict[str, Array]]
+    fit_classes: Callable[[Array, Array, float], dict[str, Array]]
     similarity: Callable[[dict[str, Array], Array], Array]
     held_out: Callable[[Array, Array, float, list[HeldOut]], Array]  # -> [N, C]
     # what the photo-count correction adds at strength 1, to fit and to leave-one-out
     full_offsets: Callable[[Array, Array, dict[str, Array]], Array] = mean_offsets
     held_out_offsets: Callable[[Array, Array, list[HeldOut]], Array] = held_out_offsets
+    # examples [N, D], labels [N], C, groups [N], examples a photo -> lam, where the head has one
+    choose_lam: Callable[[Array, Array, int, Array | None, int], float] | None = None
     learns_crops: bool = False  # a photo's crops are examples of their own, beside the photo
 
     def fit(
@@ -92,7 +93,7 @@ class Head:
         known = self.prepared(features)
         targets = one_hot(labels, num_classes, known)
         examples, each = self.examples(known, crops)
-        params = self.classes(examples, repeated(targets, each), chosen["lam"])
+        params = self.fit_classes(examples, repeated(targets, each), chosen["lam"])
         offsets = array_namespace(known).zeros_like(targets[0])
         if chosen["strength"] > 0:
             offsets = self.full_offsets(known, targets, params)
@@ -154,10 +155,10 @@ class Head:
         """`strength` and `lam`; what is None is chosen from the support photos alone."""
         if lam is None:
             lam = 0.0
-            if self.name == "ridge":
+            if self.choose_lam is not None:
                 examples, each = self.examples(self.prepared(features), crops)
                 same = repeated_groups(labels, groups, each)
-                lam = choose_lam(examples, same[0], num_classes, same[1], each)
+                lam = self.choose_lam(examples, same[0], num_classes, same[1], each)
         if strength is None:
             strength = count_correction_strength(
                 self, features, labels, num_classes, lam=lam, groups=groups, crops=crops
@@ -182,10 +183,6 @@ class Head:
         return xp.reshape(rows, (-1, rows.shape[2])), rows.shape[1]
 
 
-def _ridge(features: Array, targets: Array, lam: float) -> dict[str, Array]:
-    return {"weights": ridge_weights(features, targets, lam)}
-
-
 def _mahalanobis(features: Array, targets: Array, lam: float) -> dict[str, Array]:
     # Two forms are of torch tensors alone: only in these two functions does a head need torch.
     if dense_is_sooner(features, targets):
@@ -193,10 +190,6 @@ def _mahalanobis(features: Array, targets: Array, lam: float) -> dict[str, Array
 
         return dense_classes(features, targets)
     return mahalanobis_classes(features, targets)
-
-
-def _ridge_held_out(features: Array, targets: Array, lam: float, batches: list[HeldOut]) -> Array:
-    return ridge_held_out(features, targets, [lam], batches)[0][0]
 
 
 def _mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
@@ -218,18 +211,40 @@ def _mahalanobis_held_out(
 
 
 HEADS: dict[str, Head] = {
-    "cosine": Head("cosine", True, 0.5, cosine_classes, inner_product, cosine_held_out),
-    "euclidean": Head("euclidean", False, 1.0, mean_classes, minus_squared_distance, mean_held_out),
-    # A ridge score is no distance; measured, the same correction fits it with factor 1.
-    "ridge": Head("ridge", True, 1.0, _ridge, inner_product, _ridge_held_out, learns_crops=True),
+    "cosine": Head(
+        name="cosine",
+        unit_length=True,
+        factor=0.5,
+        fit_classes=cosine_classes,
+        similarity=inner_product,
+        held_out=cosine_held_out,
+    ),
+    "euclidean": Head(
+        name="euclidean",
+        unit_length=False,
+        factor=1.0,
+        fit_classes=mean_classes,
+        similarity=minus_squared_distance,
+        held_out=mean_held_out,
+    ),
+    "ridge": Head(
+        name="ridge",
+        unit_length=True,
+        factor=1.0,  # its score is no distance; measured, the same correction fits it
+        fit_classes=ridge_classes,
+        similarity=inner_product,
+        held_out=ridge_held_out_scores,
+        choose_lam=choose_lam,
+        learns_crops=True,
+    ),
     "mahalanobis": Head(
-        "mahalanobis",
-        False,
-        0.75,  # measured: its metrics, which differ with the photo count, make up for a part
-        _mahalanobis,
-        _mahalanobis_scores,
-        _mahalanobis_held_out,
-        mahalanobis_offsets,
-        mahalanobis_held_out_offsets,
+        name="mahalanobis",
+        unit_length=False,
+        factor=0.75,  # measured: its metrics, which differ with the photo count, make up for a part
+        fit_classes=_mahalanobis,
+        similarity=_mahalanobis_scores,
+        held_out=_mahalanobis_held_out,
+        full_offsets=mahalanobis_offsets,
+        held_out_offsets=mahalanobis_held_out_offsets,
     ),
 }

@@ -24,6 +24,12 @@ def array_namespace(array: Array) -> Any:
     return np if isinstance(array, np.ndarray) else array_api_compat.array_namespace(array)
 
 
+def identity(like: Array, size: int) -> Array:
+    """The identity matrix [size, size], of the type of `like` and where it is."""
+    xp = array_namespace(like)
+    return xp.eye(size, dtype=like.dtype, device=device(like))
+
+
 def distinct(numbers: np.ndarray) -> np.ndarray:
     """The different values of `numbers`, whole and from 0 on, in order.
 

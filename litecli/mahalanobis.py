@@ -13,21 +13,19 @@ is found. Of many photos in few classes, torch is sooner with the D x D matrices
 has one: mahalanobis_gradient.py writes it out.
 """
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import device
 
 from litecli.labelled import (
+    Array,
     array_namespace,
     class_counts,
     class_means,
     directions,
     eigenbasis,
+    identity,
     to_numpy,
 )
-
-Array = Any  # a numpy array or a torch tensor
 
 MANY = 0.6  # photos for each feature: where one Cholesky factor is found sooner than an eigenbasis
 # Classes whose own Cholesky factors take torch as long, measured with 384 to 1,280 features,
@@ -119,7 +117,7 @@ def class_metric(values: Array, residuals: Array, task: float, own: float) -> tu
     diagonal = 1 / (1 + task * values)
     residuals = residuals * own**0.5
     scaled = residuals * diagonal
-    inner = scaled @ xp.matrix_transpose(residuals) + _eye(values, residuals.shape[-2])
+    inner = scaled @ xp.matrix_transpose(residuals) + identity(values, residuals.shape[-2])
     return diagonal, xp.linalg.inv(xp.linalg.cholesky(inner)) @ scaled
 
 
@@ -181,7 +179,7 @@ def _eigenbasis(rows: Array) -> tuple[Array, Array, Array]:
 def _whitening(rows: Array, task: float) -> Array:
     """The basis [D, D] in which 1 + task rows' rows is the identity."""
     xp = array_namespace(rows)
-    metric = task * (rows.T @ rows) + _eye(rows, rows.shape[1])
+    metric = task * (rows.T @ rows) + identity(rows, rows.shape[1])
     return _inverse_of_lower(xp.linalg.cholesky(metric))
 
 
@@ -193,15 +191,10 @@ def _inverse_of_lower(factor: Array) -> Array:
         if len(factor) <= BLOCK:
             return xp.linalg.inv(factor)
     elif len(factor) <= TORCH_BLOCK:
-        return xp.linalg.solve_triangular(factor, _eye(factor, len(factor)), upper=False)
+        return xp.linalg.solve_triangular(factor, identity(factor, len(factor)), upper=False)
     inverse = xp.zeros_like(factor)
     inverse[:half, :half] = _inverse_of_lower(factor[:half, :half])
     inverse[half:, half:] = _inverse_of_lower(factor[half:, half:])
     below = factor[half:, :half] @ inverse[:half, :half]
     inverse[half:, :half] = -(inverse[half:, half:] @ below)
     return inverse
-
-
-def _eye(like: Array, size: int) -> Array:
-    xp = array_namespace(like)
-    return xp.eye(size, dtype=like.dtype, device=device(like))

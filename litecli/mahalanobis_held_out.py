@@ -7,15 +7,13 @@ one size share it; V are the few rows that go. Woodbury's identity does the rest
 about a mean that loses rows V loses V' (1 + 1 1' / rows left) V.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from array_api_compat import device
 
-from litecli.labelled import HeldOut, array_namespace, class_means, eigenbasis
+from litecli.labelled import Array, HeldOut, array_namespace, class_means, eigenbasis
 from litecli.mahalanobis import class_metric, photos_of_classes, shares
-
-Array = Any  # a numpy array or a torch tensor
 
 
 class _Support(NamedTuple):

@@ -13,8 +13,8 @@ from litecli.config import BASELINES, Baseline, TrainConfig
 from litecli.devices import resolve_device
 from litecli.encoder import Encoder
 from litecli.model import FewShotModel
+from litecli.model_files import Model
 from litecli.model_folder import described_head, load_model
-from litecli.model_library import Model
 from litecli.network_parts import count_macs
 from litecli.solvers import Fit, FrozenFeatures, Inputs, TaskSolver
 

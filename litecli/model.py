@@ -16,6 +16,7 @@ from litecli.generated_head import HIDDEN, generate_weights, linear_scores
 from litecli.heads import HEADS
 from litecli.labelled import class_means, normalise, one_hot
 from litecli.lite import Learner
+from litecli.ridge import USUAL_LAMBDA
 
 # What a head's scores are multiplied by before the softmax, at the start of training. Cosines and
 # ridge outputs live within -1 to 1 and are stretched, by 10. Squared distances of pretrained
@@ -93,7 +94,7 @@ class FewShotModel(nn.Module):
             means = class_means(known, one_hot(labels, num_classes, known))
             fitted = {"weights": self.head_generator(means)}
         else:
-            lam = 0.1 if self.head == "ridge" else 0.0
+            lam = USUAL_LAMBDA if self.head == "ridge" else 0.0
             fitted = HEADS[self.head].fit(features, labels, num_classes, strength=0.0, lam=lam)
         return {**fitted, "scale": self.log_scale.exp()}
 

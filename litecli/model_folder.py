@@ -25,6 +25,7 @@ from litecli.config import (
     NAMED_NETWORKS,
     OPEN_LICENCES,
     TASK_GRAPH,
+    WEIGHTS_FILE,
     ModelConfig,
 )
 from litecli.encoder import Encoder
@@ -68,10 +69,10 @@ def write_model(
     weights = storage.tensor_bytes(tensors, metadata)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        (scratch / graph.WEIGHTS_FILE).write_bytes(weights)
-        contents = {folder / graph.WEIGHTS_FILE: weights}
+        (scratch / WEIGHTS_FILE).write_bytes(weights)
+        contents = {folder / WEIGHTS_FILE: weights}
         for file, proto in protos.items():
-            contents[folder / file] = graph.point_into(proto, scratch / graph.WEIGHTS_FILE)
+            contents[folder / file] = graph.point_into(proto, scratch / WEIGHTS_FILE)
             (scratch / file).write_bytes(contents[folder / file])
         check_graph(network, scratch, image_size)
         if model.set_encoder is not None:
@@ -137,7 +138,7 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
     """The torch model of a model folder; LiteError (MISSING) when its weights do not fit."""
     described = backbones.from_model(folder, config)
     model = FewShotModel(described, described_head(config), bool(config.film))
-    tensors, _ = storage.read_tensors(folder / graph.WEIGHTS_FILE)
+    tensors, _ = storage.read_tensors(folder / WEIGHTS_FILE)
     own = {n for n in model.state_dict() if not n.startswith("network.")}
     missing = sorted(name for name in own if FILE_NAMES.get(name, name) not in tensors)
     if missing:

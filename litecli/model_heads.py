@@ -5,14 +5,15 @@ from functools import partial
 
 import numpy as np
 
-from litecli.data_folder import quoted
+from litecli.data_folder import learn_again
 from litecli.errors import ExitCode, LiteError
 from litecli.generated_head import generate_weights, linear_scores
 from litecli.heads import HEADS, Head
 from litecli.labelled import HeldOut, class_counts, class_means
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.model_tensors import model_tensors, unfit
 from litecli.profile import Profile
+from litecli.profile_library import damaged_profile
 
 GENERATED = "generated"
 _PREFIX = "head_generator."  # of the tensors that make CNAPs' classifier
@@ -56,12 +57,8 @@ def profile_head(profile: Profile, model: Model) -> Head:
     except (KeyError, ValueError, IndexError):
         fits = False
     if not fits or profile.embeddings.shape[1] != model.config.num_features:
-        raise LiteError(
-            f'Profile "{profile.name}" is damaged.',
-            "Its numbers do not fit together.",
-            f"litecli adapt {quoted(profile.folder)}   (learn it again)",
-            code=ExitCode.MISSING,
-        )
+        why = "Its numbers do not fit together."
+        raise damaged_profile(profile.name, why, learn_again(profile.folder))
     return head
 
 
@@ -74,7 +71,7 @@ def generated_head(parameters: Mapping[str, np.ndarray]) -> Head:
         name=GENERATED,
         unit_length=True,
         factor=0.5,
-        classes=partial(_classes, parameters),
+        fit_classes=partial(_classes, parameters),
         similarity=_similarity,
         held_out=partial(_held_out, parameters),
     )

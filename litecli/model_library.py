@@ -1,22 +1,19 @@
 """The models a person can adapt: those shipped with litecli and those in the user's data folder.
 
-A model is a folder: model.safetensors (its config is JSON in the header), encoder.onnx (the graph
-alone; its weights are in model.safetensors), with FiLM task.onnx (the same of the set encoder),
-recipe.toml, README.md (the card).
+model_files.py says what a model's folder holds.
 """
 
-import json
 import shutil
 import uuid
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 from litecli import storage
-from litecli.config import ENCODER_GRAPH, MODEL_SCHEMA, TASK_GRAPH, ModelConfig
+from litecli.config import WEIGHTS_FILE
 from litecli.data_folder import (
     FORBIDDEN,
     check_name,
+    learn_again,
     lock_for,
     not_found,
     quoted,
@@ -24,51 +21,8 @@ from litecli.data_folder import (
     state,
 )
 from litecli.errors import ExitCode, LiteError
-from litecli.profile import HEADER_KEY, Profile
-
-_FILES = ("model.safetensors", ENCODER_GRAPH)  # the fingerprint is over these
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model that can be used: its folder was found and its config was read."""
-
-    name: str
-    folder: Path
-    config: ModelConfig
-    fingerprint: str  # sha256 over model.safetensors and the graphs
-    named: bool = True  # False: used by its folder, and found again only there
-
-
-def open_model(folder: Path, name: str | None = None) -> Model:
-    """The model in a folder; its name is the config's unless given.
-
-    Raises LiteError (MISSING): a file is absent or damaged, or a newer litecli wrote the model.
-    """
-    for file in _FILES:
-        _check_file(folder, file)
-    header = storage.read_metadata(folder / "model.safetensors").get(HEADER_KEY, "null")
-    try:
-        data = json.loads(header)
-        newer = data.get("schema", 0) > MODEL_SCHEMA
-        config = None if newer else ModelConfig.from_dict(data)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise LiteError(
-            f"The model in {folder} is damaged.",
-            f"Its description cannot be read ({error}).",
-            "fetch or add it again: litecli models --help",
-            code=ExitCode.MISSING,
-        ) from error
-    if config is None:
-        raise LiteError(
-            f"The model in {folder} was made by a newer litecli.",
-            fix="pip install --upgrade litecli",
-            code=ExitCode.MISSING,
-        )
-    files = (*_FILES, TASK_GRAPH) if config.film else _FILES
-    _check_file(folder, files[-1])
-    fingerprint = storage.files_sha256([folder / file for file in files])
-    return Model(name or config.name, folder, config, fingerprint, named=name is not None)
+from litecli.model_files import Model, open_model
+from litecli.profile import Profile
 
 
 def find_model(name: str | Path | None = None) -> Model:
@@ -190,7 +144,6 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
 
     Raises LiteError (MISSING) when the model is gone, or is no longer the same.
     """
-    again = f"litecli adapt {quoted(profile.folder)}   (learn it again)"
     folder = profile.model_folder if Path(profile.model_folder or "-").is_dir() else ""
     try:
         found = find_model(model or folder or profile.model_name)
@@ -201,7 +154,7 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
             f'Profile "{profile.name}" needs the model {profile.model_name}: {error.what}',
             error.why,
             f"litecli models fetch {quoted(profile.model_name)}   or, if it was your own: "
-            f"litecli models add DIR   or: {again}",
+            f"litecli models add DIR   or: {learn_again(profile.folder)}",
             code=ExitCode.MISSING,
         ) from error
     check_same_model(profile, found)
@@ -217,18 +170,7 @@ def check_same_model(profile: Profile, model: Model) -> None:
             if same_name
             else f'Profile "{profile.name}" was learned on {profile.model_name}, not {model.name}.',
             "The features of one model mean nothing to another.",
-            f"litecli adapt {quoted(profile.folder)}   (learn it again)",
-            code=ExitCode.MISSING,
-        )
-
-
-def _check_file(folder: Path, file: str) -> None:
-    if not (folder / file).is_file():
-        inner = folder / "model"
-        raise LiteError(
-            f"{folder} is not a model: it has no {file}.",
-            "A model is a folder with model.safetensors and encoder.onnx, with FiLM task.onnx too.",
-            f"litecli models add {quoted(inner)}" if (inner / file).is_file() else "",
+            learn_again(profile.folder),
             code=ExitCode.MISSING,
         )
 
@@ -242,7 +184,7 @@ def _folders() -> dict[str, Path]:
     folders: dict[str, Path] = {}
     for place in (storage.shipped_models_dir(), _own_folder()):
         found = place.iterdir() if place.is_dir() else ()
-        folders |= {f.name: f for f in sorted(found) if (f / "model.safetensors").exists()}
+        folders |= {f.name: f for f in sorted(found) if (f / WEIGHTS_FILE).exists()}
     return {name: folder for name, folder in folders.items() if not name.startswith(".")}
 
 

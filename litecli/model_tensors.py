@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from litecli import storage
+from litecli.config import WEIGHTS_FILE
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model
+from litecli.model_files import Model, damaged_model
 
 
 def model_tensors(
@@ -17,7 +18,7 @@ def model_tensors(
     Raises LiteError (MISSING) when one of `parts` is not there.
     """
     wanted = {prefix + part: part for part in (*parts, *optional)}
-    tensors, _ = storage.read_tensors(model.folder / "model.safetensors", wanted)
+    tensors, _ = storage.read_tensors(model.folder / WEIGHTS_FILE, wanted)
     missing = [prefix + part for part in parts if prefix + part not in tensors]
     if missing:
         raise LiteError(
@@ -31,9 +32,4 @@ def model_tensors(
 
 def unfit(model: Model) -> LiteError:
     """The error of a model whose tensors are there but cannot belong together."""
-    return LiteError(
-        f"The model in {model.folder} is damaged.",
-        "The numbers in its file do not fit together.",
-        "fetch or add it again: litecli models --help",
-        code=ExitCode.MISSING,
-    )
+    return damaged_model(model.folder, "The numbers in its file do not fit together.")

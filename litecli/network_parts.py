@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from litecli.errors import ExitCode, LiteError
+from litecli.memory import is_out_of_memory
 
 
 def leave_out_head(network: nn.Module) -> nn.Module:
@@ -25,6 +26,29 @@ def leave_out_head(network: nn.Module) -> nn.Module:
             code=ExitCode.USAGE,
         ) from error
     return network
+
+
+def num_features(name: str, network: nn.Module, image_size: int, usual_size: int) -> int:
+    """D of the network's features [B, D]; LiteError (USAGE) where it cannot give them."""
+    try:
+        with torch.no_grad():
+            shape = tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
+    except (AssertionError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise LiteError(
+            f"{name} with these weights cannot see images of {image_size} px.",
+            str(error).splitlines()[0] if str(error) else "",
+            f"--image-size {usual_size}",
+            code=ExitCode.USAGE,
+        ) from error
+    if len(shape) != 2:
+        raise LiteError(
+            f"{name} gives features of shape {shape[1:]}, not one vector an image.",
+            "Choose a network with pooled features.",
+            code=ExitCode.USAGE,
+        )
+    return shape[1]
 
 
 def features_and_maps(network: nn.Module, images: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.labelled import normalise
-from litecli.model_library import Model
+from litecli.model_files import Model, damaged_model
 from litecli.threads import in_order, workers
 
 if TYPE_CHECKING:
@@ -170,9 +170,5 @@ class Network:
             several = len(features) > 1
             crops = normalise(features).astype(np.float16) if several else None
             return replace(photo, embedding=features.mean(axis=0), crops=crops)
-        raise LiteError(
-            f"The model in {self.model.folder} is damaged.",
-            f"Its features are {features.shape[1]} numbers, not what its config promises.",
-            "fetch or add it again: litecli models --help",
-            code=ExitCode.MISSING,
-        )
+        why = f"Its features are {features.shape[1]} numbers, not what its config promises."
+        raise damaged_model(self.model.folder, why)

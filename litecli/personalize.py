@@ -17,8 +17,8 @@ import numpy as np
 
 from litecli import same_shot, selfcheck
 from litecli.folders import Skipped, scan_objects
+from litecli.model_files import Model
 from litecli.model_heads import head_of
-from litecli.model_library import Model
 from litecli.profile import Profile
 from litecli.strangers import strangers_of
 from litecli.support import Support, read_support

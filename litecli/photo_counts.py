@@ -8,12 +8,13 @@ do it: it never sees an object with a single photo.)
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from array_api_compat import device
 
 from litecli.labelled import (
+    Array,
     HeldOut,
     array_namespace,
     class_counts,
@@ -24,8 +25,6 @@ from litecli.labelled import (
 
 if TYPE_CHECKING:
     from litecli.heads import Head
-
-Array = Any  # a numpy array or a torch tensor
 
 STRENGTHS = np.linspace(0.0, 1.5, 13)
 USUAL = 1.125  # a step above the theory's 1: measured, it finds rare objects and costs no others

@@ -61,10 +61,7 @@ def cache_photos(
     def read(number: int) -> np.ndarray:
         return images.load_pixels(paths[number], side)
 
-    if read_all:
-        squares = read_all(paths, side, workers)
-    else:
-        squares = _squares(read, len(paths), workers)
+    squares = read_all(paths, side, workers) if read_all else _squares(read, len(paths), workers)
     yield from _fill(squares, len(paths), photos_key(paths, side), folder)
 
 

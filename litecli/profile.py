@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from litecli.config import PROFILE_SCHEMA
+from litecli.config import PROFILE_KEY, PROFILE_SCHEMA
 
-HEADER_KEY = "litecli"  # metadata key of the JSON header, in profiles and in models
 _TEXT_FIELDS = ("name", "model_name", "model_folder", "model_fingerprint", "head", "folder")
 _NUMBER_FIELDS = ("temperature", "unknown_threshold")
 LOOK = 256  # numbers of a photo's look
@@ -70,18 +69,17 @@ def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]
     header |= {"schema": PROFILE_SCHEMA, "check": profile.check}
     # ASCII: a file name that is not valid UTF-8 survives only as an escape.
     text = json.dumps(header, sort_keys=True, separators=(",", ":"))
-    return tensors, {HEADER_KEY: text}
+    return tensors, {PROFILE_KEY: text}
 
 
 def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> Profile:
     """Read `to_tensors`' form.
 
     Raises NewerFormatError or OlderFormatError when another litecli wrote it, ValueError when it
-    is no profile or its
-    parts contradict each other.
+    is no profile or its parts contradict each other.
     """
     try:
-        header = json.loads(metadata.get(HEADER_KEY, "null"))
+        header = json.loads(metadata.get(PROFILE_KEY, "null"))
     except RecursionError:
         header = None
     if not isinstance(header, dict) or type(header.get("schema")) is not int:
@@ -108,7 +106,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             thumbnails={k: v.tobytes() for k, v in _with_prefix(tensors, "thumbnail.").items()},
         )
     except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"its part {error} is missing or odd") from error
+        raise ValueError(f"its part {error} is missing or of the wrong type") from error
     _check_consistent(profile)
     return profile
 
@@ -120,7 +118,7 @@ def _with_prefix(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r}, which should be a text,")
+        raise TypeError(f"{value!r}, which should be text,")
     value.encode("utf-8", "surrogateescape")  # a ValueError if it could never be printed
     return value
 
@@ -135,7 +133,7 @@ def _check_consistent(profile: Profile) -> None:
     if dims != [1, 1, 2, 2] or {shape[0] for shape in shapes} != {num_photos} or num_photos == 0:
         raise ValueError(f"it lists {num_photos} photos but holds {shapes}")
     if profile.photo_labels.dtype.kind != "i" or looks.dtype != np.int8 or looks.shape[1] != LOOK:
-        raise ValueError("its labels or looks are of an odd kind")
+        raise ValueError("its labels or looks have the wrong type or shape")
     used = set(profile.photo_labels.tolist())
     if used != set(range(len(profile.labels))) or len(set(profile.labels)) != len(profile.labels):
         raise ValueError("its photos and its objects do not match")
@@ -145,14 +143,16 @@ def _check_consistent(profile: Profile) -> None:
         shape = profile.crops.shape
         if len(shape) != 3 or (shape[0], shape[2]) != profile.embeddings.shape:
             raise ValueError(f"it has {shapes[2]} features and {shape} of crops")
-    if not all(values.dtype.kind == "f" and np.isfinite(values).all() for values in numbers):
-        raise ValueError("some of its numbers are none")
+    if any(values.dtype.kind != "f" for values in numbers):
+        raise ValueError("some values are of the wrong type")
+    if not all(np.isfinite(values).all() for values in numbers):
+        raise ValueError("some values are NaN or infinite")
     if not 0 < profile.temperature < np.inf or np.isnan(profile.unknown_threshold):
-        raise ValueError("its temperature or threshold is no such number")
-    _check_check(profile.check)
+        raise ValueError("its temperature must be positive and finite, and its threshold a number")
+    _check_check(profile.check, num_photos)
 
 
-def _check_check(check: Any) -> None:
+def _check_check(check: Any, num_photos: int) -> None:
     """Raise ValueError when what the check found has another form than Check.to_dict gives."""
     try:
         counts = [int(entry[k]) for entry in check.get("objects", ()) for k in ("correct", "total")]
@@ -161,7 +161,7 @@ def _check_check(check: Any) -> None:
         texts += [_text(t) for notes in check.get("photo_notes", {}).values() for t in notes]
         texts += [_text(t) for path, why in check.get("left_out", ()) for t in (path, why)]
         low, high = (int(end) for end in check.get("forecast", (0, 0)))
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"its check is odd ({error})") from error
-    if min([low, high, *counts]) < 0:
-        raise ValueError("its check counts less than nothing")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"its check has the wrong form ({error})") from error
+    if min([low, high, *counts]) < 0 or max(counts, default=0) > num_photos:
+        raise ValueError("its check has a count below zero or above the number of photos")

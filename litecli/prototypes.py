@@ -3,13 +3,9 @@
 The lines run unchanged on numpy arrays and torch tensors.
 """
 
-from typing import Any
-
 from array_api_compat import device
 
-from litecli.labelled import HeldOut, array_namespace, class_counts, class_means, normalise
-
-Array = Any  # a numpy array or a torch tensor
+from litecli.labelled import Array, HeldOut, array_namespace, class_counts, class_means, normalise
 
 
 def inner_product(params: dict[str, Array], queries: Array) -> Array:

@@ -11,7 +11,6 @@ import numpy as np
 
 from litecli import confidence, selfcheck
 from litecli.advice import Advice, ObjectFacts, advice
-from litecli.errors import ExitCode, LiteError
 from litecli.findings import Concern, OwnPhotos, Picture, concerns
 from litecli.labelled import distinct
 from litecli.profile import Profile
@@ -59,19 +58,7 @@ class Report:
 
 
 def report(profile: Profile) -> Report:
-    """The facts of a profile; raises LiteError (MISSING) when its check cannot be understood."""
-    try:
-        return _report(profile)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise LiteError(
-            f'Profile "{profile.name}" is damaged.',
-            f"The results of its check cannot be read ({error!r}).",
-            "litecli adapt FOLDER   (learn it again)",
-            code=ExitCode.MISSING,
-        ) from error
-
-
-def _report(profile: Profile) -> Report:
+    """The facts of a profile; what is in it was checked when it was read."""
     photos = OwnPhotos(profile)
     own, _ = confidence.held_out_novelty(profile.embeddings, photos.labels, photos.groups)
     _, strange = confidence.held_out_novelty(profile.embeddings, photos.labels, photos.labels)

@@ -9,21 +9,20 @@ factorisation: no fit is repeated.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 from array_api_compat import device
 
 from litecli.labelled import (
+    Array,
     HeldOut,
     array_namespace,
     class_counts,
     directions,
     eigenbasis,
     held_out_batches,
+    identity,
     one_hot,
 )
-
-Array = Any  # a numpy array or a torch tensor
 
 LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 USUAL_LAMBDA = 0.1
@@ -39,9 +38,9 @@ def ridge_weights(features: Array, targets: Array, lam: float) -> Array:
     rows, targets = features * scale, targets * scale
     num_photos, num_features = features.shape
     if num_photos <= num_features:
-        duals = xp.linalg.solve(rows @ rows.T + lam * _eye(rows, num_photos), targets)
+        duals = xp.linalg.solve(rows @ rows.T + lam * identity(rows, num_photos), targets)
         return duals.T @ rows
-    return xp.linalg.solve(rows.T @ rows + lam * _eye(rows, num_features), rows.T @ targets).T
+    return xp.linalg.solve(rows.T @ rows + lam * identity(rows, num_features), rows.T @ targets).T
 
 
 def ridge_held_out(
@@ -69,7 +68,7 @@ def ridge_held_out(
         scores, variances = xp.zeros_like(targets), xp.zeros_like(targets[:, 0])
         for photos, lost_share, held in touched:
             number = photos.shape[0]
-            eye = _eye(rows, number)
+            eye = identity(rows, number)
             inverse = (eye - hat[photos] @ hat[photos].T) / lam
             both = xp.concat([inverse, duals[photos]], axis=1)
             both = xp.linalg.solve(eye - inverse * (lam * lost_share), both)
@@ -77,7 +76,7 @@ def ridge_held_out(
             block = xp.linalg.inv(inverse[held[:, :, None], held[:, None, :]])
             members = photos[held]
             scores[members] = targets[members] - (block @ changed[held]) / scale[members]
-            own = xp.sum(block * _eye(rows, block.shape[1]), axis=2)  # the diagonals
+            own = xp.sum(block * identity(rows, block.shape[1]), axis=2)  # the diagonals
             noise = lam * (1 - lost_share[held])
             variances[members] = (own - noise) / scale[members][:, :, 0] ** 2
         results.append((scores, variances))
@@ -93,6 +92,18 @@ def ridge_explained(features: Array, targets: Array, lam: float) -> Array:
     rows = features * _balance(targets)[:, None]
     values, _, vectors = eigenbasis(rows)
     return directions(rows, values, vectors) * xp.sqrt(values / (values + lam))[:, None]
+
+
+def ridge_classes(features: Array, targets: Array, lam: float) -> dict[str, Array]:
+    """`weights` [C, D]; see `ridge_weights`."""
+    return {"weights": ridge_weights(features, targets, lam)}
+
+
+def ridge_held_out_scores(
+    features: Array, targets: Array, lam: float, batches: list[HeldOut]
+) -> Array:
+    """Scores [N, C] with one `lam`, row i without photo i and the rest of its group."""
+    return ridge_held_out(features, targets, [lam], batches)[0][0]
 
 
 def choose_lam(
@@ -147,8 +158,3 @@ def _balance(targets: Array) -> Array:
     xp = array_namespace(targets)
     mean_count = targets.shape[0] / targets.shape[1]
     return xp.sqrt(mean_count / (targets @ class_counts(targets)))
-
-
-def _eye(like: Array, size: int) -> Array:
-    xp = array_namespace(like)
-    return xp.eye(size, dtype=like.dtype, device=device(like))

@@ -15,6 +15,7 @@ from litecli import confidence, same_shot
 from litecli.head_choice import choose_head
 from litecli.heads import HEADS, Head, Options
 from litecli.labelled import distinct
+from litecli.ridge import USUAL_LAMBDA
 
 FEW_VIEWS = 6  # objects with no more views than this are held out in step
 FORECAST_PHOTOS = 10  # the forecast says: so many of FORECAST_PHOTOS new photos right
@@ -92,7 +93,7 @@ def check_support(
     if num_classes == 1:
         # One object has nothing to be mixed up with: the check is whether it is known at all.
         head = head or HEADS["cosine"]
-        options = Options(strength=0.0, lam=0.1)
+        options = Options(strength=0.0, lam=USUAL_LAMBDA)
         temperature = 1.0
         level, _ = confidence.held_out_novelty(features, labels, groups)
         # 0 = known without its own view, 1 = called unknown, -1 = there is no other view

@@ -8,10 +8,8 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,25 +90,6 @@ def write_together(contents: Mapping[Path, bytes], *, what: str = "", fix: str =
     finally:
         for leftover in temporary.values():
             leftover.unlink(missing_ok=True)
-
-
-@contextmanager
-def temporary_folder(beside: Path) -> Iterator[Path]:
-    """An empty folder on the same disk as `beside`, deleted with its content at the end.
-
-    Raises LiteError (MACHINE) when it cannot be made.
-    """
-    folder = beside.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise LiteError(
-            f"Cannot write in {beside.parent} ({plain_reason(error)}).", code=ExitCode.MACHINE
-        ) from error
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_tensors(

@@ -13,7 +13,7 @@ import numpy as np
 from litecli import images
 from litecli.config import Preprocess
 from litecli.labelled import normalise
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.model_tensors import model_tensors
 
 STRANGERS = "strangers"  # name of the tensor in a model's file, float16 [NUM_STRANGERS, D]

@@ -19,7 +19,7 @@ from litecli import images, memory, same_shot
 from litecli.decoding import NO_HEIC, read_file, reader_of
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.passes import Network, Photo
 from litecli.profile import Profile
 from litecli.threads import in_order, workers

@@ -23,7 +23,7 @@ from litecli.augment import normalise, random_box, resized, standardised
 from litecli.composites import Pictures, single_pictures
 from litecli.devices import depthwise_in_fp32
 from litecli.encoder import Encoder
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.network_parts import features_and_maps
 from litecli.pixels import PixelStore, no_room, reserve
 from litecli.threads import in_order

@@ -25,6 +25,7 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import mean_and_interval
 from litecli.events import Event, Finished, Started, Stepped, Validated, Validating
+from litecli.film import coverage
 from litecli.memory import is_out_of_memory, kept, written
 from litecli.model import FewShotModel
 from litecli.ranks import Ranks, joined
@@ -101,6 +102,7 @@ def _lead(
         config.chunk,
         config.query_batch,
         expected,
+        film=coverage(model.network) if model.has_film else "",
     )
     yield from run.events()
 

@@ -16,6 +16,7 @@ from litecli.events import Validating
 from litecli.image_stream import ImagesByNumber
 from litecli.lite import encode_all
 from litecli.model import FewShotModel
+from litecli.ridge import USUAL_LAMBDA
 from litecli.solvers import FrozenFeatures, TaskSolver
 from litecli.training_data import TrainingData
 
@@ -69,7 +70,7 @@ def _solver(
     if model.head == "generated":
         fit = baselines.own_head(model)
     else:
-        fit = baselines.named_head(model.head, 0.1 if model.head == "ridge" else None)
+        fit = baselines.named_head(model.head, USUAL_LAMBDA if model.head == "ridge" else None)
     everything = np.arange(len(rows))
     if model.has_film:
         return solvers.film_features(model, inputs, everything, fit, config.chunk, bf16)

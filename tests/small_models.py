@@ -9,7 +9,7 @@ from litecli import backbone, storage
 from litecli.config import ModelConfig, Preprocess
 from litecli.film import film_layers
 from litecli.model import FewShotModel
-from litecli.model_library import Model, open_model
+from litecli.model_files import Model, open_model
 
 SIDE = 32  # pixels
 

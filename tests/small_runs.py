@@ -16,7 +16,7 @@ from litecli import (
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.events import Event, Preparing
 from litecli.model import FewShotModel
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.run_folder import RunFolder
 from litecli.training import meta_train
 from litecli.training_data import TrainingData, open_data

@@ -21,8 +21,8 @@ from litecli.episodes import Episode
 from litecli.errors import ExitCode, LiteError
 from litecli.lite import Subset
 from litecli.model import FewShotModel
+from litecli.model_files import Model, open_model
 from litecli.model_folder import model_config
-from litecli.model_library import Model, open_model
 from litecli.training_data import DRAWN_VIEWS
 
 

@@ -188,13 +188,13 @@ def test_row_44_a_model_that_is_not_what_it_says(learned, own_home, old, new, wo
     assert code == 4 and words in err and "Traceback" not in err
 
 
-def test_row_44_a_model_whose_features_are_no_numbers(learned, own_home, write_model) -> None:
+def test_row_44_a_model_whose_features_are_not_finite(learned, own_home, write_model) -> None:
     path = write_model(own_home / "models" / "tiny") / "model.safetensors"
     tensors, metadata = storage.read_tensors(path)
     tensors["backbone.conv.bias"][:] = float("inf")
     storage.write_tensors(path, tensors, metadata)
     code, _, err = learned("adapt", "my_objects")
-    assert code == 4 and "Its features are no numbers" in err
+    assert code == 4 and "Its features contain NaN or infinity" in err
 
 
 def test_row_45_a_profile_names_no_device(learned) -> None:

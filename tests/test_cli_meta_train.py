@@ -33,7 +33,9 @@ def trained(run, monkeypatch: pytest.MonkeyPatch):
     def quick(config: TrainConfig, resume: bool = False, offline: bool = False):
         call.config, call.resume, call.offline = config, resume, offline
         yield events.Preparing("photos", 10, 10)
-        yield events.Started("drawn objects", "cpu", "fp32", 0, 2, ("val overlaps train",))
+        yield events.Started(
+            "drawn objects", "cpu", "fp32", 0, 2, ("val overlaps train",), film="FiLM on 7 of 7"
+        )
         yield events.Stepped("episodes", 1, 2, 1.5, 7200.0)
         yield from call.more
         yield from (events.Validating(done, 2) for done in (1, 2))
@@ -207,6 +209,7 @@ def test_a_run_is_shown(trained) -> None:
         "Photos 10/10",
         "Training on drawn objects",
         "  2 steps, cpu, fp32",
+        "  FiLM on 7 of 7",
         "Warning: val overlaps train",
         "Steps 1/2, episodes, loss 1.500",
         "Validation tasks 1/2",

@@ -7,7 +7,7 @@ import pytest
 
 from litecli import library
 from litecli.config import ModelConfig
-from litecli.model_library import open_model
+from litecli.model_files import open_model
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from litecli.datasets import read_dataset
 from litecli.encoder import Encoder
 from litecli.heads import HEADS, Head
 from litecli.labelled import normalise
+from litecli.model_files import Model, open_model
 from litecli.model_folder import fetch
-from litecli.model_library import Model, open_model
 from litecli.personalize import adapt
 from litecli.profile import to_tensors
 from litecli.selfcheck import check_support, turns

@@ -8,6 +8,7 @@ import pytest
 
 from litecli import confidence
 from litecli.confidence import (
+    best_temperature,
     fit_novelty,
     fit_temperature,
     held_out_novelty,
@@ -16,7 +17,6 @@ from litecli.confidence import (
     probabilities,
     unknown_threshold,
 )
-from litecli.head_choice import best_temperature
 from litecli.heads import HEADS
 
 

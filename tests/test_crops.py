@@ -133,9 +133,9 @@ def test_photo_counts_are_of_photos() -> None:
 
     def classes(rows: np.ndarray, targets: np.ndarray, lam: float) -> dict[str, np.ndarray]:
         seen.append(len(rows))
-        return RIDGE.classes(rows, targets, lam)
+        return RIDGE.fit_classes(rows, targets, lam)
 
-    spied = replace(RIDGE, classes=classes)
+    spied = replace(RIDGE, fit_classes=classes)
     count_correction_strength(spied, known, LABELS, 3, lam=0.1, crops=crops)
     assert seen and all(count % 4 == 0 for count in seen)  # the cuts are fitted with crops too
 
@@ -192,5 +192,5 @@ def test_a_profile_keeps_the_crops_where_there_are_any() -> None:
     tensors, header = profile.to_tensors(kept)
     np.testing.assert_array_equal(profile.from_tensors(tensors, header).crops, crops)
     for odd in (crops[:8], crops[:, :, 1:], crops[0], np.full_like(crops, np.nan)):
-        with pytest.raises(ValueError, match=r"crops|numbers"):
+        with pytest.raises(ValueError, match=r"crops|NaN"):
             profile.from_tensors({**tensors, "crops": odd}, header)

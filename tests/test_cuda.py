@@ -33,7 +33,7 @@ from litecli.events import Finished, Stepped
 from litecli.image_stream import parts, read_ahead
 from litecli.memory import is_out_of_memory
 from litecli.model import FewShotModel
-from litecli.model_library import open_model
+from litecli.model_files import open_model
 from litecli.ranks import Ranks
 from litecli.torch_encoder import TorchEncoder
 from litecli.training import meta_train

@@ -8,7 +8,7 @@ import pytest
 from litecli import storage
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model
+from litecli.model_files import Model
 
 
 def images(count: int, side: int = 32) -> np.ndarray:

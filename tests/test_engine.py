@@ -19,7 +19,7 @@ from litecli.cli.options import Common
 from litecli.cli.output import Output
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model, open_model
+from litecli.model_files import Model, open_model
 from litecli.torch_encoder import TorchEncoder
 
 THREE = {"keys": 4, "mug": 4, "bowl": 3}
@@ -141,6 +141,18 @@ def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
     with pytest.raises(LiteError, match="cannot be used") as caught:
         TorchEncoder(model).each_look(looks)
     assert caught.value.code == ExitCode.MISSING
+
+
+def test_an_encoder_leaves_torchs_settings_as_they_were(model: Model) -> None:
+    before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_num_threads(2)
+        torch.backends.cudnn.allow_tf32 = True
+        TorchEncoder(model).each_look(np.zeros((2, 3, 32, 32), np.float32))
+        assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32) == (2, True)
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def test_the_command_line_adapts_with_torch(run, made: Path, write_objects) -> None:

@@ -18,7 +18,7 @@ from litecli.episodes import Episode, Source, sample_fixed
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import evaluate, mean_and_interval, solve_task
 from litecli.model import FewShotModel
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.network_parts import count_macs
 from litecli.solvers import Classifier, FrozenFeatures
 

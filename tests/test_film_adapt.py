@@ -21,9 +21,9 @@ from litecli.errors import ExitCode, LiteError
 from litecli.heads import HEADS
 from litecli.images import load_input
 from litecli.model import FewShotModel
+from litecli.model_files import Model, open_model
 from litecli.model_folder import check_graph, load_model, model_config, write_model
 from litecli.model_heads import generated_head, head_of
-from litecli.model_library import Model, open_model
 from litecli.profile import Profile, to_tensors
 
 from .small_models import SIDE, build_cnaps

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from litecli import images, library, memory
 from litecli.cli import main
-from litecli.config import ENCODER_GRAPH, TASK_GRAPH, Preprocess
+from litecli.config import ENCODER_GRAPH, TASK_GRAPH, WEIGHTS_FILE, Preprocess
 from litecli.errors import PhotoError
 from litecli.model_folder import model_config, write_model
 
@@ -40,7 +40,6 @@ from .mutants import (
 )
 from .small_models import build_cnaps
 
-WEIGHTS_FILE = "model.safetensors"
 MUTANTS = int(os.environ.get("LITECLI_FUZZ", "2000"))
 SECONDS, BYTES = 10.0, 2_000_000_000  # of processor and memory: no mutant may take more
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from litecli.head_choice import AUTO_HEADS, best_temperature, choose_head
+from litecli.confidence import best_temperature
+from litecli.head_choice import AUTO_HEADS, choose_head
 from litecli.heads import HEADS
 from litecli.labelled import normalise
 from litecli.photo_counts import USUAL, count_correction_strength

@@ -13,9 +13,10 @@ import pytest
 from filelock import FileLock
 
 from litecli import data_folder, library, storage
+from litecli.config import MODEL_KEY, PROFILE_KEY
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model
-from litecli.profile import HEADER_KEY, Profile, from_tensors, to_tensors
+from litecli.model_files import Model
+from litecli.profile import Profile, from_tensors, to_tensors
 
 
 def make_profile(name: str = "garage", folder: str = "/photos/garage", seed: int = 0) -> Profile:
@@ -158,8 +159,8 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
     assert error.what == 'Profile "garage" is damaged.'
     assert "litecli adapt" in error.fix and "litecli profiles undo garage" in error.fix
     tensors, metadata = to_tensors(make_profile())
-    header = json.loads(metadata[HEADER_KEY]) | {"schema": 99}
-    storage.write_tensors(path, tensors, {HEADER_KEY: json.dumps(header)})
+    header = json.loads(metadata[PROFILE_KEY]) | {"schema": 99}
+    storage.write_tensors(path, tensors, {PROFILE_KEY: json.dumps(header)})
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert error.what == 'Profile "garage" was saved by a newer litecli.'
     assert error.fix == "pip install --upgrade litecli"
@@ -172,8 +173,8 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
 def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: int) -> None:
     path = library.save_profile(make_profile())
     tensors, metadata = to_tensors(make_profile())
-    header = json.loads(metadata[HEADER_KEY]) | {"schema": schema}
-    storage.write_tensors(path, tensors, {HEADER_KEY: json.dumps(header)})
+    header = json.loads(metadata[PROFILE_KEY]) | {"schema": schema}
+    storage.write_tensors(path, tensors, {PROFILE_KEY: json.dumps(header)})
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert error.what == 'Profile "garage" was saved by an older litecli.'
     assert "litecli adapt FOLDER" in error.fix
@@ -310,9 +311,9 @@ def test_what_is_no_model_is_refused(
     assert error.fix == f"litecli models add {tmp_path / 'run' / 'model'}"
     tensors, metadata = storage.read_tensors(tiny_model.folder / "model.safetensors")
     for change, words in (({"schema": 99}, "newer litecli"), ({"preprocess": 3}, "is damaged")):
-        header = json.loads(metadata[HEADER_KEY]) | change
+        header = json.loads(metadata[MODEL_KEY]) | change
         path = tiny_model.folder / "model.safetensors"
-        storage.write_tensors(path, tensors, {HEADER_KEY: json.dumps(header)})
+        storage.write_tensors(path, tensors, {MODEL_KEY: json.dumps(header)})
         assert words in refusal(ExitCode.MISSING, library.open_model, tiny_model.folder).what
 
 

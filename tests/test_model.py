@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from litecli import backbone, graph, hub, storage, weights
-from litecli.config import NAMED_NETWORKS
+from litecli.config import MODEL_KEY, NAMED_NETWORKS, WEIGHTS_FILE
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
+from litecli.model_files import Model, open_model
 from litecli.model_folder import check_graph, fetch, load_model, model_config, write_model
-from litecli.model_library import Model, open_model
 
 NETWORKS = {  # name -> image size, and whether it has batch norms to fuse
     "mobilenetv3_small_050": (64, True),
@@ -172,6 +172,18 @@ def test_training_can_start_from_a_model(written: Written, source: str) -> None:
     before = written.model.network.state_dict()
     for name, value in weights.counted_out(built.network.state_dict()).items():
         assert torch.equal(before[name], value), name
+
+
+def test_training_refuses_the_model_of_a_newer_litecli_or_a_damaged_one(
+    small: Written, tmp_path: Path
+) -> None:
+    tensors, metadata = storage.read_tensors(small.folder / WEIGHTS_FILE)
+    for change, words in (({"schema": 99}, "newer litecli"), ({"preprocess": 3}, "is damaged")):
+        header = json.dumps(json.loads(metadata[MODEL_KEY]) | change)
+        storage.write_tensors(tmp_path / WEIGHTS_FILE, tensors, {MODEL_KEY: header})
+        with pytest.raises(LiteError, match=words) as caught:
+            backbone.build("test_byobnet", str(tmp_path))
+        assert caught.value.code == ExitCode.MISSING
 
 
 def test_film_values_are_new_weights_of_a_norm_layer(written: Written) -> None:

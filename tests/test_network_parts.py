@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from litecli import backbone
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
+from litecli.model_files import open_model
 from litecli.model_folder import fetch, load_model
-from litecli.model_library import open_model
 from litecli.network_parts import (
     batch_norm_layers,
     count_macs,

@@ -13,7 +13,7 @@ import pytest
 from litecli import library, personalize, predictions, same_shot, selfcheck, storage, support
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.profile import Profile, to_tensors
 
 FOUR = {"keys": 6, "mug": 6, "bowl": 6, "wallet": 6}

@@ -23,7 +23,7 @@ from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
-from litecli.model_library import open_model
+from litecli.model_files import open_model
 from litecli.ranks import Ranks
 from litecli.run_folder import to_toml
 from litecli.training import meta_train

@@ -17,9 +17,8 @@ from PIL import Image, ImageFilter
 
 from litecli import library, storage
 from litecli.advice import ObjectFacts, advice
-from litecli.errors import LiteError
 from litecli.personalize import adapt
-from litecli.profile import Profile, to_tensors
+from litecli.profile import Profile, from_tensors, to_tensors
 from litecli.report import Report, Unknown, report
 from litecli.report_page import Answered, answers_page, bars, matrix, profile_page, spread_out
 
@@ -259,12 +258,14 @@ def test_a_profile_of_an_earlier_litecli(profile: Profile) -> None:
         {"objects": 3},
         {"left_out": [1]},
         {"photo_notes": 1},
+        {"objects": [{"label": "keys", "correct": 2**70, "total": 2**70}]},
     ],
 )
-def test_a_check_that_cannot_be_read(profile: Profile, odd: dict[str, object]) -> None:
-    with pytest.raises(LiteError, match="damaged") as caught:
-        report(replace(profile, check=profile.check | odd))
-    assert caught.value.code == 4
+def test_a_check_that_cannot_be_read_is_refused_before_the_report(
+    profile: Profile, odd: dict[str, object]
+) -> None:
+    with pytest.raises(ValueError, match="its check"):
+        from_tensors(*to_tensors(replace(profile, check=profile.check | odd)))
 
 
 def test_advice_says_what_helps_most_first() -> None:

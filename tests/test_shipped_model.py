@@ -11,8 +11,8 @@ from litecli import drawn
 from litecli.cli.train_config import read_toml
 from litecli.config import TrainConfig
 from litecli.encoder import Encoder
+from litecli.model_files import open_model
 from litecli.model_folder import load_model
-from litecli.model_library import open_model
 from litecli.personalize import adapt
 from litecli.predictions import classify
 

@@ -12,7 +12,7 @@ from PIL import Image
 from litecli import confidence, images, model_heads, personalize, predictions, sides
 from litecli.config import Preprocess
 from litecli.encoder import Encoder
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.profile import Profile
 
 SIDE = 32  # pixels, an input of the tiny network

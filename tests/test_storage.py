@@ -261,31 +261,6 @@ def test_a_file_of_another_user_is_named(
     assert caught.value.code == ExitCode.MISSING
 
 
-def test_a_temporary_folder_lies_beside_and_goes_away(tmp_path: Path) -> None:
-    with storage.temporary_folder(tmp_path / "model") as folder:
-        assert folder.parent == tmp_path
-        (folder / "x").write_bytes(b"data")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_temporary_folder_may_be_the_first_of_its_home_and_be_moved_away(tmp_path: Path) -> None:
-    place = tmp_path / "new home" / "models" / "model"
-    with storage.temporary_folder(place) as folder:
-        folder.rename(place)  # how a model arrives: all of it at once
-    assert list(place.parent.iterdir()) == [place]
-
-
-def test_why_a_temporary_folder_could_not_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with (
-        pytest.raises(LiteError) as caught,
-        storage.temporary_folder(tmp_path / "file" / "model"),
-    ):
-        raise AssertionError("there is no folder to be here with")
-    assert caught.value.what == f"Cannot write in {tmp_path / 'file'} (not a directory)."
-    assert caught.value.code == ExitCode.MACHINE
-
-
 def test_home_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LITECLI_HOME", str(tmp_path / "elsewhere"))
     assert storage.home() == tmp_path / "elsewhere"

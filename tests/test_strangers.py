@@ -14,8 +14,8 @@ from litecli.cli.adapt_output import forecast_text
 from litecli.config import Preprocess
 from litecli.encoder import Encoder
 from litecli.model import FewShotModel
+from litecli.model_files import Model, open_model
 from litecli.model_folder import model_config, write_model
-from litecli.model_library import Model, open_model
 from litecli.personalize import adapt
 from litecli.strangers import NUM_STRANGERS, stranger_inputs, stranger_tensor, strangers_of
 

@@ -14,7 +14,7 @@ from litecli import backbone, images, pixels, teacher
 from litecli.augment import standardised
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_library import Model, open_model
+from litecli.model_files import Model, open_model
 from litecli.teacher import KeptTeacher, LiveTeacher
 
 from .small_models import write_network

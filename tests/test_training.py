@@ -24,7 +24,7 @@ from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.events import Finished, Preparing, Started, Stepped, Validated
 from litecli.model import FewShotModel
-from litecli.model_library import open_model
+from litecli.model_files import open_model
 from litecli.run_folder import RunFolder, to_toml
 from litecli.training import meta_train
 

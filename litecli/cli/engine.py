@@ -11,7 +11,7 @@ from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
     from litecli.encoder import PhotoEncoder
-    from litecli.model_library import Model
+    from litecli.model_files import Model
 
 # One core takes about 0.011 s of mobilenetv2_100 for a photo, and reads it in 0.026 s, which a GPU
 # does not spare it. A start of ten seconds (torch, timm, CUDA) is won back from 900 photos a core
@@ -73,5 +73,7 @@ def choose_engine(
     from litecli.torch_encoder import TorchEncoder
 
     device = "cuda" if there and common.device in ("auto", "cuda") else "cpu"
+    if device == "cpu":  # as many photos at once as there are cores: one thread for each
+        torch.set_num_threads(1)
     common.out.detail(f"torch runs the network, on {device}")
     return partial(TorchEncoder, model, device)

@@ -61,6 +61,8 @@ class _Shown:
     def _started(self, event: "events.Started") -> None:
         self.out.say(f"Training on {event.data}")
         self.out.say(f"  {event.num_steps} steps, {event.device}, {event.precision}")
+        if event.film:
+            self.out.say(f"  {event.film}")
         if event.expected_memory:
             self.out.say(
                 f"  chunk {event.chunk}, query batch {event.query_batch}: "

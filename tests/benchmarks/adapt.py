@@ -23,7 +23,7 @@ from made_photos import environment, write_photos
 
 from litecli import images, library
 from litecli.encoder import Encoder
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.threads import in_order, workers
 
 LITECLI = (sys.executable, "-m", "litecli")

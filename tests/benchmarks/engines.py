@@ -27,7 +27,7 @@ from made_photos import MEGAPIXELS_12, environment, write_photos
 
 from litecli import backbone, library
 from litecli.encoder import Encoder, PhotoEncoder
-from litecli.model_library import Model
+from litecli.model_files import Model
 from litecli.threads import in_order, workers
 from litecli.torch_encoder import CUDA_CHUNK, CUDA_TOGETHER, TorchEncoder
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from litecli.encoder import Encoder
-from litecli.model_library import open_model
+from litecli.model_files import open_model
 
 LITECLI = (sys.executable, "-m", "litecli")
 PHOTOS_TIMED = 50
