@@ -240,9 +240,8 @@ class _Run:
         better = accuracy > self.progress.best
         if better:
             where = f"{stage.name} stage, step {step}"
-            trained_on = self.data.summary()
             write_best(
-                self.model, self.config, self.folder.model, trained_on, where, way, accuracy, ci95
+                self.model, self.config, self.folder.model, self.data, where, way, accuracies
             )
             self.progress = replace(self.progress, best=accuracy)
         # Recorded last: a validation that was cut off is made again by a resumed run.

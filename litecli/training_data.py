@@ -27,6 +27,7 @@ class TrainingData:
     training: tuple[Source, ...]
     validation: tuple[Source, ...]
     warnings: tuple[str, ...]
+    overlaps: tuple[str, ...] = ()  # what validation shares with training, in words
 
     @property
     def squares(self) -> Callable[[int], np.ndarray]:
@@ -72,7 +73,7 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
         count = DRAWN_CLASSES * DRAWN_VIEWS
         yield from pixels.cache(draw, count, f"drawn {seed} {side} {count}", cache, workers)
     store = PixelStore(cache)
-    training, validation, warnings = _split(config, dataset, store.usable, held_out)
+    training, validation, overlaps = _split(config, dataset, store.usable, held_out)
     if not training or not validation:
         usable = dataset.keep(store.usable).num_classes()
         raise LiteError(
@@ -81,41 +82,47 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
             "--val DATA with other classes",
             code=ExitCode.INPUT,
         )
+    warnings = [f"{overlap}: its accuracy will flatter" for overlap in overlaps]
+    warnings += _too_few_classes(config, training)
     unread = int((~store.usable).sum())
     if unread:
         warnings.append(f"{unread} files could not be read as photos and are left out")
     key = json.loads((cache / "index.json").read_text())["key"]
-    yield TrainingData(store, key, tuple(training), tuple(validation), tuple(warnings))
+    yield TrainingData(
+        store, key, tuple(training), tuple(validation), tuple(warnings), tuple(overlaps)
+    )
 
 
 def _split(
     config: TrainConfig, dataset: Dataset, usable: np.ndarray, held_out: int
 ) -> tuple[list[Source], list[Source], list[str]]:
-    """Training sources, validation sources (the last `held_out`), and what is odd about them."""
-    warnings = []
-    if held_out:
-        first = len(dataset.sources) - held_out
-        training, validation = (
-            list(replace(dataset, sources=part).keep(usable).sources)
-            for part in (dataset.sources[:first], dataset.sources[first:])
-        )
-        for overlap in _overlaps(dataset.paths, training, validation):
-            if config.strict_split:
-                raise LiteError(
-                    f"With --strict-split, {overlap}.",
-                    fix="--val DATA that the training does not see",
-                    code=ExitCode.USAGE,
-                )
-            warnings.append(f"{overlap}: its accuracy will flatter")
-    else:
+    """Training sources, validation sources (the last `held_out`), and what the two share."""
+    if not held_out:
         sources = dataset.keep(usable).sources
-        training, validation = hold_out_classes(sources, config.val_share, config.seed)
-    most = max((len(source.classes) for source in training), default=0)
-    if training and config.episodes.way_min > most:
-        warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_min}")
-    elif training and config.data and config.episodes.way_max > most:
-        warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
-    return training, validation, warnings
+        return *hold_out_classes(sources, config.val_share, config.seed), []
+    first = len(dataset.sources) - held_out
+    training, validation = (
+        list(replace(dataset, sources=part).keep(usable).sources)
+        for part in (dataset.sources[:first], dataset.sources[first:])
+    )
+    overlaps = list(_overlaps(dataset.paths, training, validation))
+    if overlaps and config.strict_split:
+        raise LiteError(
+            f"With --strict-split, {overlaps[0]}.",
+            fix="--val DATA that the training does not see",
+            code=ExitCode.USAGE,
+        )
+    return training, validation, overlaps
+
+
+def _too_few_classes(config: TrainConfig, training: Sequence[Source]) -> list[str]:
+    """A warning where no training source has as many classes as tasks ask for."""
+    most = max(len(source.classes) for source in training)
+    if config.episodes.way_min > most:
+        return [f"tasks have at most {most} classes, not {config.episodes.way_min}"]
+    if config.data and config.episodes.way_max > most:
+        return [f"tasks have at most {most} classes, not {config.episodes.way_max}"]
+    return []
 
 
 def _overlaps(

@@ -84,6 +84,8 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
     assert read_toml(model.folder / "recipe.toml", TrainConfig()) == config
     card = (model.folder / "README.md").read_text()
     assert f"{100 * finished.accuracy:.1f}" in card and "photos (4 classes" in card
+    assert "3 tasks; validation overlaps training in 4 classes (bowl), validation" in card
+    assert "not trained on" not in card
     features = Encoder(model.folder).encode(np.zeros((1, 3, SIDE, SIDE), np.float32))
     assert np.isfinite(features).all()
 

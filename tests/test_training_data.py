@@ -40,7 +40,8 @@ def test_train_and_validation_folders_may_share_their_name(
     data = opened(replace(config, data=(str(train),), val=str(val)))
     assert [source.classes for source in data.training] == [("robin", "tit")]
     assert [source.classes for source in data.validation] == [("crow", "tit", "wren")]
-    assert any("overlaps training in 1 classes (tit)" in warning for warning in data.warnings)
+    assert data.overlaps == ("validation overlaps training in 1 classes (tit)",)
+    assert f"{data.overlaps[0]}: its accuracy will flatter" in data.warnings
     numbers = [n for pool in data.validation[0].support for n in pool]
     assert all(data.squares(n)[0, 0, 2] > 150 for n in numbers)
     with pytest.raises(LiteError, match="--strict-split") as caught:
@@ -95,6 +96,7 @@ def test_classes_are_held_out_where_no_validation_folder_is_given(
     assert (len(training_part.classes), len(validation_part.classes)) == (11, 5)
     assert not set(training_part.classes) & set(validation_part.classes)
     assert "1 files could not be read as photos and are left out" in data.warnings
+    assert data.overlaps == ()
 
 
 def test_data_that_cannot_be_used_is_refused(
