@@ -99,7 +99,8 @@ def _split(
     """Training sources, validation sources (the last `held_out`), and what the two share."""
     if not held_out:
         sources = dataset.keep(usable).sources
-        return *hold_out_classes(sources, config.val_share, config.seed), []
+        training, validation = hold_out_classes(sources, config.val_share, config.seed)
+        return training, validation, []
     first = len(dataset.sources) - held_out
     training, validation = (
         list(replace(dataset, sources=part).keep(usable).sources)

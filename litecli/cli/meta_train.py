@@ -1,7 +1,7 @@
 """`litecli meta-train [DATA...]`: teach a network to learn new objects from few photos, with LITE.
 
-Settings: defaults, then --config, then flags (train_config.py). The engine yields events; here
-they become lines with the time that is left.
+Settings: defaults, then --config, then flags (train_config.py), and all in range (train_ranges.py).
+The engine yields events; here they become lines with the time that is left.
 """
 
 from dataclasses import replace
@@ -13,12 +13,12 @@ import typer
 from litecli.cli.options import Common, command
 from litecli.cli.train_config import (
     EXAMPLE,
-    check,
     parse_span,
     parse_workers,
     read_toml,
     with_values,
 )
+from litecli.cli.train_ranges import check
 from litecli.config import FILM_LEARNERS, HEADS, LEARNER_HEADS, LEARNERS, TrainConfig
 
 RECIPE = "recipe.toml"  # in the run folder; --config reads it back
