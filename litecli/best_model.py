@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from litecli import backbone as backbones
-from litecli.config import LEARNER_HEADS, TrainConfig
+from litecli.config import TrainConfig, head_of
 from litecli.evaluation import mean_and_interval
 from litecli.model import FewShotModel
 from litecli.model_folder import model_config, write_model
@@ -32,7 +32,7 @@ def write_best(
     copy = FewShotModel(replace(own, network=network), model.head, model.has_film)
     copy.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
     name = Path(config.out).name
-    described = model_config(name, copy, config.learner, LEARNER_HEADS.get(config.learner, "auto"))
+    described = model_config(name, copy, config.learner, head_of(config.learner, "auto"))
     origin = f"litecli meta-train on {data.summary()}; {described.origin}"
     checked = f"{checks(way, accuracies, data.overlaps)}, {where}"
     card = (

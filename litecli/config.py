@@ -32,6 +32,11 @@ NAMED_NETWORKS: dict[str, tuple[str, int | None]] = {
 OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unknown")
 
 
+def head_of(learner: str, otherwise: str) -> str:
+    """The head that a learner's episodes train: its own, or `otherwise` where it has none."""
+    return LEARNER_HEADS.get(learner, otherwise)
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """How a photo becomes a network's input; stored in the model and used by every path.

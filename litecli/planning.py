@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from litecli import backbone, datasets, memory, rehearsal, task_size
-from litecli.config import LEARNER_HEADS, TrainConfig
+from litecli.config import TrainConfig, head_of
 from litecli.devices import resolve_device, use_bf16
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
@@ -60,7 +60,7 @@ def plan(config: TrainConfig) -> Plan:
     peak = 0
     if config.memory:
         device = resolve_device(config.device)
-        head = LEARNER_HEADS.get(config.learner, config.head)
+        head = head_of(config.learner, config.head)
         model = FewShotModel(built, head, config.uses_film).to(device)
         config, peak = rehearsal.fit(config, model, sources, use_bf16(config.precision, device))
     return Plan(

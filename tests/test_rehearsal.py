@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from litecli import backbone, memory, rehearsal, task_size
-from litecli.config import LEARNER_HEADS, EpisodeConfig, PretrainConfig, TrainConfig
+from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import parts
@@ -31,7 +31,7 @@ def config_of(**changes: Any) -> TrainConfig:
 
 def model_of(learner: str = "protonets", film: bool = False) -> FewShotModel:
     built = backbone.build("test_convnext", "none", SIDE)
-    return FewShotModel(built, LEARNER_HEADS.get(learner, "cosine"), film)
+    return FewShotModel(built, head_of(learner, "cosine"), film)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from litecli.cli.train_config import (
     with_values,
 )
 from litecli.cli.train_ranges import check
-from litecli.config import FILM_LEARNERS, HEADS, LEARNER_HEADS, LEARNERS, TrainConfig
+from litecli.config import FILM_LEARNERS, HEADS, LEARNERS, TrainConfig, head_of
 
 RECIPE = "recipe.toml"  # in the run folder; --config reads it back
 
@@ -184,7 +184,7 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     if config_file is not None:
         base = read_toml(config_file, base)
     config = with_values(base, flags)
-    config = replace(config, head=LEARNER_HEADS.get(config.learner, config.head))
+    config = replace(config, head=head_of(config.learner, config.head))
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]
         config = replace(config, out=f"runs/{config.learner}-{backbone}")
