@@ -116,8 +116,12 @@ def show_plan(out: Output, config: TrainConfig) -> None:
         f"Tasks     {config.tasks}, {tasks.way_min}-{tasks.way_max} classes, at most "
         f"{plan.support} support and {plan.query} query photos of {config.image_size} px"
     )
-    out.result(f"Learner   {config.learner}, head {config.head}, {config.backbone}")
-    out.result(f"Gradient  {config.gradient}, {plan.backward} of {plan.support} photos go back")
+    out.result(f"Learner   {_learner(config)}")
+    back = f"{config.gradient}, {plan.backward} of {plan.support} photos go back"
+    if config.learner == "maml":  # of --gradient, only small-task concerns it
+        steps = f"{config.inner_steps} steps on {plan.backward} of {plan.support} photos"
+        back = f"first order, {steps}"
+    out.result(f"Gradient  {back}")
     out.result(f"Cost      {plan.macs / 1e9:,.1f} GMACs for the largest task")
     out.result(
         f"Memory    about {size(plan.memory)} for the largest task; "
@@ -131,3 +135,11 @@ def show_plan(out: Output, config: TrainConfig) -> None:
     for warning in plan.warnings:
         out.result(f"Warning: {warning}")
     out.result(f"Would write to {config.out}")
+
+
+def _learner(config: TrainConfig) -> str:
+    """The learner, its head, and what becomes of the network."""
+    head = "a linear head of the task's own" if config.learner == "maml" else f"head {config.head}"
+    parts = [config.learner, head, config.backbone]
+    parts += ["FiLM"] * config.uses_film
+    return ", ".join(parts + ["the network frozen"] * (config.backbone_lr == 0))
