@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from litecli import backbone as backbones
-from litecli import teacher
+from litecli import teacher, threads
 from litecli.config import TrainConfig, head_of
 from litecli.errors import ExitCode, LiteError
 from litecli.events import Preparing
@@ -65,7 +65,7 @@ def prepared_teacher(
     models = [find_model(name) for name in settings.teacher]
     if not settings.teacher_views:
         return LiveTeacher(models, device, bf16, settings.map_weight > 0)
-    views, workers = settings.teacher_views, config.workers or 2
+    views, workers = settings.teacher_views, threads.workers(config.workers)
     for done, total in teacher.cache_features(
         models, data.store, data.key, cache, views, config.seed, workers
     ):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import drawn, pixels
+from litecli import drawn, pixels, threads
 from litecli.config import TrainConfig
 from litecli.datasets import Dataset, read_dataset
 from litecli.episodes import Source, hold_out_classes
@@ -49,7 +49,7 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
     Raises LiteError (INPUT) when no class of two usable photos is left to train or validate on.
     """
     resize_side = round(config.image_size / 0.875)  # room for the centre crop of adapt
-    workers = config.workers or 2
+    workers = threads.workers(config.workers)
     held_out = 0  # sources at the end that are for validation alone
     if config.val and not config.data:
         raise LiteError(
