@@ -151,6 +151,7 @@ class PretrainConfig:
     batch: int = 128
     lr: float = 1e-3  # AdamW, after warm-up; a cosine takes it to zero
     weight_decay: float = 0.05
+    clip: float = 5.0  # largest gradient norm of all that learns in the stage; 0 = no clipping
     image_size: int = 96  # pixels; smaller than the episodes' size saves time
     last_image_size: int = 0  # pixels that the last half of the stage grows to; 0 = no growth
     balance: float = 0.0  # 0: every image comes as often as any; 1: every collection does

@@ -193,13 +193,13 @@ def test_a_supervised_loss_that_is_not_a_number_leaves_no_trace(
     stop_after(one, 3)
     with pytest.MonkeyPatch.context() as patch:
         calls: list[int] = []
-        original = supervised.SupervisedStage._loss
+        original = supervised.SupervisedStage.loss
 
         def loss(self: supervised.SupervisedStage, batch: supervised.Batch) -> Tensor:
             calls.append(1)
             return original(self, batch) * (1 if len(calls) < 2 else float("nan"))
 
-        patch.setattr(supervised.SupervisedStage, "_loss", loss)
+        patch.setattr(supervised.SupervisedStage, "loss", loss)
         with pytest.raises(LiteError, match="step 2 of the supervised"):
             events_of(config)
     found, expected = state_of(config), state_of(one)

@@ -44,6 +44,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.batch": (2, 100_000, "pretrain.batch"),  # batch statistics of one say nothing
     "pretrain.lr": (0, 10, "pretrain.lr"),
     "pretrain.weight_decay": (0, 10, "pretrain.weight_decay"),
+    "pretrain.clip": (0, LARGEST, "pretrain.clip"),
     "pretrain.image_size": (32, 1024, "pretrain.image_size"),
     "pretrain.last_image_size": (0, 1024, "pretrain.last_image_size"),
     "pretrain.balance": (0, 1, "pretrain.balance"),
