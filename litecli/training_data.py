@@ -3,19 +3,19 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from litecli import drawn, pixels, threads
+from litecli import pixels, threads
 from litecli.config import TrainConfig
 from litecli.datasets import Dataset, read_dataset
+from litecli.drawn_classes import drawn_dataset, drawn_image
 from litecli.episodes import Source, hold_out_classes
 from litecli.errors import ExitCode, LiteError
 from litecli.images import photo_hash
 from litecli.pixels import PixelStore
-
-DRAWN_CLASSES, DRAWN_VIEWS = 200, 30
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,11 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
             held_out = len(read_dataset([config.val]).sources)
         yield from pixels.cache_photos(dataset.paths, resize_side, cache, workers)
     else:
-        dataset = _drawn_dataset()
-        side, seed = config.image_size, config.seed
-
-        def draw(number: int) -> np.ndarray:
-            return drawn.class_view(number // DRAWN_VIEWS, number % DRAWN_VIEWS, seed, side)
-
-        count = DRAWN_CLASSES * DRAWN_VIEWS
-        yield from pixels.cache(draw, count, f"drawn {seed} {side} {count}", cache, workers)
+        dataset = drawn_dataset()
+        side, seed, count = config.image_size, config.seed, len(dataset.paths)
+        name = f"drawn {seed} {side} {count}"
+        draw = partial(drawn_image, seed=seed, side=side)
+        yield from pixels.cache(draw, count, name, cache, workers)
     store = PixelStore(cache)
     training, validation, overlaps = _split(config, dataset, store.usable, held_out)
     if not training or not validation:
@@ -153,14 +150,3 @@ def _by_length(paths: Sequence[Path], sources: Sequence[Source]) -> dict[int, li
         if path.is_file():
             found.setdefault(path.stat().st_size, []).append(path)
     return found
-
-
-def _drawn_dataset() -> Dataset:
-    pools = tuple(
-        tuple(range(c * DRAWN_VIEWS, (c + 1) * DRAWN_VIEWS)) for c in range(DRAWN_CLASSES)
-    )
-    names = tuple(f"drawn {c}" for c in range(DRAWN_CLASSES))
-    return Dataset(
-        tuple(Path(f"drawn/{n}") for n in range(DRAWN_CLASSES * DRAWN_VIEWS)),
-        (Source("drawn objects", names, pools),),
-    )

@@ -18,7 +18,7 @@ LAYERS = (
     "memory colours lite",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
-    "devices mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
+    "devices drawn_classes mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
     "backbone images heads same_shot model_library profile_library",
     "torch_encoder library head_choice pixels model_tensors augment",
     "folding model_heads advice sides confidence composites",

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from litecli import (
+    drawn_classes,
     episodic,
     supervised,
-    training_data,
 )
 from litecli.config import TrainConfig
 from litecli.episodes import Episode
@@ -113,8 +113,8 @@ def test_data_that_cannot_be_used_is_refused(
 def test_without_data_drawn_objects_are_the_classes(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_data, "DRAWN_CLASSES", 15)
-    monkeypatch.setattr(training_data, "DRAWN_VIEWS", 3)
+    monkeypatch.setattr(drawn_classes, "DRAWN_CLASSES", 15)
+    monkeypatch.setattr(drawn_classes, "DRAWN_VIEWS", 3)
     data = opened(replace(config, data=(), val=""))
     assert (len(data.training[0].classes), len(data.validation[0].classes)) == (10, 5)
     assert data.squares(44).shape == (SIDE, SIDE, 3)
