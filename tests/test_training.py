@@ -3,7 +3,6 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -140,7 +139,7 @@ def test_two_runs_never_share_a_folder(config: TrainConfig, quick: None, resume:
 def test_a_start_that_failed_can_be_tried_again(config: TrainConfig, quick: None) -> None:
     with pytest.raises(LiteError, match="No folder"):
         events_of(replace(config, data=(config.data[0] + " typo",)))
-    run = cast(Any, meta_train(config))
+    run = meta_train(config)
     assert isinstance(next(run), Preparing)
     run.close()
     assert isinstance(events_of(config)[-1], Finished)
@@ -159,7 +158,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_last_good_state(
     kind: str, config: TrainConfig, quick: None, tmp_path: Path
 ) -> None:
     good = replace(config, out=str(tmp_path / "good"))
-    run = cast(Any, meta_train(good))
+    run = meta_train(good)
     for event in run:
         if isinstance(event, Stepped) and event.step == 4:
             run.close()
