@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import drawn, images
+from litecli import images
 from litecli.config import EpisodeConfig
 from litecli.datasets import Dataset, read_dataset
+from litecli.drawn_classes import drawn_dataset, drawn_image
 from litecli.episodes import Episode, Source, sample_episode
 from litecli.errors import ExitCode, LiteError, PhotoError
-from litecli.training_data import DRAWN_CLASSES, DRAWN_VIEWS
 
 Progress = Callable[[int, int], None]
 
@@ -53,15 +53,8 @@ class AuditData:
 
 def drawn_tasks(settings: AuditSettings, side: int) -> AuditData:
     """Tasks of drawn objects, `side` pixels wide."""
-    pools = tuple(
-        tuple(range(c * DRAWN_VIEWS, (c + 1) * DRAWN_VIEWS)) for c in range(DRAWN_CLASSES)
-    )
-    names = tuple(f"drawn {c}" for c in range(DRAWN_CLASSES))
-    episodes = _episodes([Source("drawn objects", names, pools)], settings)
-    squares = {
-        n: drawn.class_view(n // DRAWN_VIEWS, n % DRAWN_VIEWS, settings.seed, side)
-        for n in _numbers(episodes)
-    }
+    episodes = _episodes(drawn_dataset().sources, settings)
+    squares = {n: drawn_image(n, settings.seed, side) for n in _numbers(episodes)}
     return AuditData("drawn objects", episodes, squares)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from litecli.backbone import from_model
-from litecli.config import FILM_LEARNERS, LEARNER_HEADS, LEARNERS
+from litecli.config import FILM_LEARNERS, LEARNERS, head_of
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
 from litecli.model_folder import load_model
@@ -63,7 +63,7 @@ def open_learner(
 
 def _new_learner(found: Model, learner: str) -> FewShotModel:
     described = from_model(found.folder, found.config)
-    head = LEARNER_HEADS.get(learner, "cosine")
+    head = head_of(learner, "cosine")
     model = FewShotModel(described, head, film=learner in FILM_LEARNERS)
     if model.generator is not None:
         nn.init.normal_(model.generator.outer_weight, std=0.1)

@@ -34,6 +34,11 @@ NAMED_NETWORKS: dict[str, tuple[str, int | None]] = {
 OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unknown")
 
 
+def head_of(learner: str, otherwise: str) -> str:
+    """The head that a learner's episodes train: its own, or `otherwise` where it has none."""
+    return LEARNER_HEADS.get(learner, otherwise)
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """How a photo becomes a network's input; stored in the model and used by every path.
@@ -148,6 +153,7 @@ class PretrainConfig:
     batch: int = 128
     lr: float = 1e-3  # AdamW, after warm-up; a cosine takes it to zero
     weight_decay: float = 0.05
+    clip: float = 5.0  # largest gradient norm of all that learns in the stage; 0 = no clipping
     image_size: int = 96  # pixels; smaller than the episodes' size saves time
     last_image_size: int = 0  # pixels that the last half of the stage grows to; 0 = no growth
     balance: float = 0.0  # 0: every image comes as often as any; 1: every collection does

@@ -20,13 +20,13 @@ from litecli import graph, storage
 from litecli import weights as weight_files
 from litecli.config import (
     ENCODER_GRAPH,
-    LEARNER_HEADS,
     MODEL_KEY,
     NAMED_NETWORKS,
     OPEN_LICENCES,
     TASK_GRAPH,
     WEIGHTS_FILE,
     ModelConfig,
+    head_of,
 )
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
@@ -155,7 +155,7 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
 def described_head(config: ModelConfig) -> str:
     """The head that the learner of a model folder was trained with."""
     fallback = "cosine" if config.head == "auto" else config.head
-    return LEARNER_HEADS.get(config.learner, fallback)
+    return head_of(config.learner, fallback)
 
 
 def model_config(name: str, model: FewShotModel, learner: str, head: str) -> ModelConfig:

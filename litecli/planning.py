@@ -5,16 +5,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from litecli import backbone, datasets, memory, rehearsal, task_size
-from litecli.config import LEARNER_HEADS, TrainConfig
+from litecli import backbone, datasets, memory, rehearsal, task_cost, task_size
+from litecli.config import TrainConfig, head_of
 from litecli.devices import resolve_device, use_bf16
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
-from litecli.network_parts import count_macs
 
-BYTES_A_WEIGHT = 16  # float32 weight, gradient and Adam's two moments
-BACKWARD_MACS = 2  # a backward pass costs about two forward passes
 PROCESS = 800_000_000  # bytes of Python, torch and the other libraries in a process's memory
 SAFE = 0.8  # share of the memory there is that advice may fill
 
@@ -26,9 +23,9 @@ class Plan:
     data: str
     support: int  # photos, at most
     query: int  # photos, at most
-    backward: int  # support photos that go backward
+    backward: int  # support photos that go backward; of maml, in each inner step
     macs: int  # multiply-accumulates of the largest task
-    memory: int  # bytes: weights and the graph of one chunk
+    memory: int  # bytes: weights and the graphs that are there at once
     memory_full: int  # bytes: weights and the graph of the whole task
     warnings: tuple[str, ...]
     chunk: int  # photos in the network at once, fitted to the memory if one was asked for
@@ -50,27 +47,25 @@ def plan(config: TrainConfig) -> Plan:
         most = max(len(source.classes) for source in sources)
         if most < config.episodes.way_max:
             warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
-    support, query = task_size.largest_task(config.episodes, sources)
-    backward = {"lite": min(config.lite_h, support), "none": 0}.get(config.gradient, support)
-    per_image = count_macs(built.network, config.image_size)
-    activations = task_size.graph_bytes(built.network, config.image_size)
-    weight_bytes = BYTES_A_WEIGHT * sum(p.numel() for p in built.network.parameters())
-    forward_only = 0 if config.gradient == "full" else support
-    passes = forward_only + (1 + BACKWARD_MACS) * (backward + query)
+    task = task_size.largest_task(config.episodes, sources)
+    model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
+    fixed, graphs = task_cost.weight_bytes(config, model), task_cost.graphs_of(config, model)
+    everything = task.support + task.query
+    whole = replace(config, gradient="full", chunk=everything, query_batch=everything)
+    macs = task_cost.task_macs(config, model, task)
     peak = 0
     if config.memory:
         device = resolve_device(config.device)
-        head = LEARNER_HEADS.get(config.learner, config.head)
-        model = FewShotModel(built, head, config.uses_film).to(device)
-        config, peak = rehearsal.fit(config, model, sources, use_bf16(config.precision, device))
+        model, bf16 = model.to(device), use_bf16(config.precision, device)
+        config, peak = rehearsal.fit(config, model, sources, bf16)
     return Plan(
         data=data,
-        support=support,
-        query=query,
-        backward=backward,
-        macs=per_image * passes,
-        memory=weight_bytes + activations * task_size.at_once(config, support, query),
-        memory_full=weight_bytes + activations * (support + query),
+        support=task.support,
+        query=task.query,
+        backward=task_size.goes_back(config, task),
+        macs=macs,
+        memory=fixed + graphs.peak(config, task),
+        memory_full=fixed + graphs.peak(whole, task),
         warnings=tuple(warnings),
         chunk=config.chunk,
         query_batch=config.query_batch,
@@ -87,9 +82,11 @@ def out_of_memory(
     try anything.
     """
     device = model.log_scale.device
-    support, query = task_size.largest_task(config.episodes, sources)
-    graph = rehearsal.SPREAD * task_size.graph_bytes(model.network, config.image_size, bf16)
-    fixed = BYTES_A_WEIGHT * sum(parameter.numel() for parameter in model.parameters())
+    task = task_size.largest_task(config.episodes, sources)
+    # The supervised stage trains the network whatever the tasks do.
+    trained = replace(config, backbone_lr=1.0) if stage == "supervised" else config
+    graphs = task_cost.graphs_of(trained, model, bf16)
+    fixed = task_cost.weight_bytes(trained, model)
     there = 0
     if device.type == "cuda":
         there = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
@@ -99,23 +96,24 @@ def out_of_memory(
 
     def need(chunk: int) -> int:
         lower = replace(config, chunk=chunk, query_batch=min(config.query_batch, chunk))
-        return fixed + round(graph * task_size.at_once(lower, support, query))
+        return fixed + round(rehearsal.SPREAD * graphs.peak(lower, task))
 
-    chunk = max(1, min(max(config.chunk, config.query_batch), support + query) // 2)
+    chunk = max(1, min(max(config.chunk, config.query_batch), task.support + task.query) // 2)
     while chunk > 1 and there and need(chunk) > SAFE * there:
         chunk //= 2
     about = f"(about {memory.written(need(chunk))})"
     fix = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)} --resume {about}"
     needed = need(max(config.chunk, config.query_batch))
-    what = f"With {support} support photos of {config.image_size} px this"
+    what = f"With {task.support} support photos of {config.image_size} px this"
     if stage == "supervised":
         batch, side = config.pretrain.batch, config.pretrain.image_sizes[-1]
-        needed = fixed + round(graph * batch * (side / config.image_size) ** 2)
+        area = (side / config.image_size) ** 2
+        needed = fixed + round(rehearsal.SPREAD * graphs.network * batch * area)
         what = f"A batch of {batch} photos of {side} px"
         fix = f"a new --out and, in a --config file, [pretrain] batch = {max(1, batch // 2)}"
     elif config.gradient == "full" and stage != "validation":
         exact = replace(config, gradient="exact")
-        size = memory.written(fixed + round(graph * task_size.at_once(exact, support, query)))
+        size = memory.written(fixed + round(rehearsal.SPREAD * graphs.peak(exact, task)))
         fix = f"a new --out with --gradient exact --chunk {config.chunk} (about {size})"
     # A limit on the process is not seen here: then the number would only confuse.
     can = f", and {memory.written(there)} can be had" if 0 < there < needed else ""

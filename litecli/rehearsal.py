@@ -37,14 +37,14 @@ def fit(
     when the run cannot fit, with what it needs; USAGE on a device that does not tell.
     """
     limit = memory.read_size(config.memory)
-    support, query = largest_task(config.episodes, sources)
-    most = at_once(config, support, query)
+    task = largest_task(config.episodes, sources)
+    most = at_once(config, task)
     full = config.gradient == "full"
     rehearsal = Rehearsal(config, model, bf16)
-    beside = rehearsal.head_bytes(support)
+    beside = rehearsal.head_bytes(task.support)
     photos = rehearsal.grow(min(most, STRAIGHT) if full else most, limit - beside)
     peak = rehearsal.expected(most if full else photos) + beside
-    whole = f"{support} support and {query} query photos at once need"
+    whole = f"{task.support} support and {task.query} query photos at once need"
     needs = {
         whole if full else "Even one photo at a time needs": peak,
         "Writing the model needs": rehearsal.writing(),

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from litecli import backbone as backbones
-from litecli import teacher
-from litecli.config import LEARNER_HEADS, TrainConfig
+from litecli import teacher, threads
+from litecli.config import TrainConfig, head_of
 from litecli.errors import ExitCode, LiteError
 from litecli.events import Preparing
 from litecli.model import FewShotModel
@@ -25,15 +25,10 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
             config.backbone, config.weights, config.image_size, offline, config.pooled
         )
         check_learnable(config, built.network)
-        model = FewShotModel(built, training_head(config), config.uses_film)
+        model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
-
-
-def training_head(config: TrainConfig) -> str:
-    """The head that episodes train: the learner's own, or for ProtoNets the one asked for."""
-    return LEARNER_HEADS.get(config.learner, config.head)
 
 
 def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
@@ -70,7 +65,7 @@ def prepared_teacher(
     models = [find_model(name) for name in settings.teacher]
     if not settings.teacher_views:
         return LiveTeacher(models, device, bf16, settings.map_weight > 0)
-    views, workers = settings.teacher_views, config.workers or 2
+    views, workers = settings.teacher_views, threads.workers(config.workers)
     for done, total in teacher.cache_features(
         models, data.store, data.key, cache, views, config.seed, workers
     ):

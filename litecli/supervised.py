@@ -18,7 +18,7 @@ from litecli.model import FewShotModel
 from litecli.network_parts import features_and_maps
 from litecli.stages import Squares, schedule, set_lr
 from litecli.teacher import KeptTeacher, LiveTeacher, fitted
-from litecli.threads import in_order
+from litecli.threads import in_order, workers
 
 BATCHES_AHEAD = 3
 NO_LABEL = -1  # of a composite: it shows no one class
@@ -40,8 +40,8 @@ class Batch(NamedTuple):
 class SupervisedStage:
     """Ordinary classification of all training classes, with batch statistics that move.
 
-    Episodes freeze those statistics, and a network from random weights does not learn that way
-    (design decision 12). They depend on the whole batch, so of many ranks the first trains alone
+    Episodes freeze those statistics, and a network from random weights does not learn that way.
+    They depend on the whole batch, so of many ranks the first trains alone
     and the others wait for its weights. With a `teacher`, linear maps of the student's features
     (and of its maps) also predict the teachers'; they are thrown away afterwards (Hinton et al.,
     2015; Romero et al., 2015). An `atlas` makes the pictures on its device, else threads make them.
@@ -74,7 +74,7 @@ class SupervisedStage:
             count = min(math.ceil(MEASURED / config.pretrain.batch), self.num_steps)
             teacher.measure(self._lit(self.batch(k)) for k in range(count))
         self.extra = self._extra_layers().to(self.device)
-        parameters = [*model.network.parameters(), *self.extra.parameters()]
+        self._learned = parameters = [*model.network.parameters(), *self.extra.parameters()]
         # Norm layers and biases are not decayed: pulling a scale to zero switches a channel off.
         self.optimizer = torch.optim.AdamW(
             [
@@ -109,12 +109,12 @@ class SupervisedStage:
     def steps(self, first: int) -> Iterator[float]:
         """See `Stage.steps`; batches are made ahead of the network in threads."""
         numbers = range(first, self.num_steps)
-        workers = self.config.workers or 2
-        batches = in_order(self.batch, numbers, threads=workers, ahead=BATCHES_AHEAD)
+        threads = workers(self.config.workers)
+        batches = in_order(self.batch, numbers, threads, BATCHES_AHEAD)
         warm = max(1, self.num_steps // 20)
         for k, batch in zip(numbers, batches, strict=True):
             set_lr(self.optimizer, schedule(k, self.num_steps, warm))
-            loss = self._backward(batch)
+            loss = self.backward(batch)
             if math.isfinite(loss):
                 self.settled = False
                 self.optimizer.step()
@@ -165,17 +165,19 @@ class SupervisedStage:
             self._orders.pop(epoch - 2, None)
         return order
 
-    def _backward(self, batch: Batch) -> float:
+    def backward(self, batch: Batch) -> float:
         """The loss, its clipped gradient in `.grad`; the batch statistics move if all is finite."""
         network = self.model.network
         statistics = [buffer.clone() for buffer in network.buffers()]
         mean = math.nan
         try:
             network.train()
-            loss = self._loss(batch)
+            loss = self.loss(batch)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            norm = nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+            # All that learns, in one norm: what belongs to the stage alone can go astray too.
+            limit = self.config.pretrain.clip or math.inf
+            norm = nn.utils.clip_grad_norm_(self._learned, limit)
             mean = float(loss.detach()) if bool(norm.isfinite()) else math.nan
         finally:
             network.eval()
@@ -184,7 +186,8 @@ class SupervisedStage:
                     buffer.copy_(before)
         return mean
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
+        """Of a batch: cross-entropy, and what the teachers make of it."""
         settings, teacher = self.config.pretrain, self.teacher
         pixels, labels = self._lit(batch), batch.labels.to(self.device)
         targets, wanted_maps = batch.targets.to(self.device), []

@@ -1,6 +1,7 @@
 """The size of a run's largest task, and what autograd keeps of it, counted."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -10,26 +11,40 @@ from litecli.episodes import Source
 from litecli.image_stream import parts
 
 
-def largest_task(episodes: EpisodeConfig, sources: Sequence[Source]) -> tuple[int, int]:
-    """Support and query photos of the largest task that the sources allow (none: any would)."""
-    support, query = episodes.support_max, episodes.way_max * episodes.query
+class TaskSize(NamedTuple):
+    """How many classes, support photos and query photos a task has."""
+
+    way: int
+    support: int
+    query: int
+
+
+def largest_task(episodes: EpisodeConfig, sources: Sequence[Source]) -> TaskSize:
+    """The largest task that the sources allow (none: any would)."""
+    way, support = episodes.way_max, episodes.support_max
+    query = way * episodes.query
     if sources:
-        way = min(episodes.way_max, max(len(source.classes) for source in sources))
+        way = min(way, max(len(source.classes) for source in sources))
         pools = sorted((len(pool) for s in sources for pool in s.support), reverse=True)[:way]
         support = min(support, sum(pools))
         query = min(way * episodes.query, sum(pools) - way)
-    return support, query
+    return TaskSize(min(way, support), support, query)
 
 
-def at_once(config: TrainConfig, support: int, query: int) -> int:
-    """Most photos whose graphs exist at the same time, in a task of these sizes."""
-    if config.learner == "maml":
-        back = support
-    elif config.gradient == "full":
-        return support + query
-    else:
-        back = {"exact": support, "none": 0}.get(config.gradient, min(config.lite_h, support))
-    passes = ((back, config.chunk), (query, config.query_batch))
+def goes_back(config: TrainConfig, task: TaskSize) -> int:
+    """Support photos that a gradient goes back through; of maml, in each of its inner steps."""
+    if config.gradient == "small-task":  # of any learner; it keeps every class
+        return min(max(config.lite_h, task.way), task.support)
+    if config.learner == "maml" or config.gradient in ("exact", "full"):
+        return task.support
+    return 0 if config.gradient == "none" else min(config.lite_h, task.support)
+
+
+def at_once(config: TrainConfig, task: TaskSize) -> int:
+    """Most photos whose graphs exist at the same time, in a task of this size."""
+    if config.gradient == "full" and config.learner != "maml":
+        return task.support + task.query
+    passes = ((goes_back(config, task), config.chunk), (task.query, config.query_batch))
     return max((len(part) for size, most in passes for part in parts(size, most)), default=1)
 
 

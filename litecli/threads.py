@@ -10,8 +10,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def workers() -> int:
-    """Threads for photos: one per core that this process may use."""
+def workers(asked: int = 0) -> int:
+    """Threads for photos: as many as asked for; 0: one per core that this process may use."""
+    if asked:
+        return asked
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -39,7 +39,9 @@ from litecli.validation import validate
 SAVE_EVERY = 60.0  # seconds between states on disk
 
 
-def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False) -> Iterator[Event]:
+def meta_train(
+    config: TrainConfig, resume: bool = False, offline: bool = False
+) -> Generator[Event]:
     """Train as `config` says into config.out, yielding events.
 
     Under torchrun the processes train together, and the events are rank 0's alone (ranks.py).
@@ -59,7 +61,7 @@ def meta_train(config: TrainConfig, resume: bool = False, offline: bool = False)
 
 def _lead(
     ranks: Ranks, folder: RunFolder, config: TrainConfig, resume: bool, offline: bool
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """The whole run, as rank 0 or the only process has it."""
     device = ranks.device(resolve_device(config.device))
     bf16 = use_bf16(config.precision, device)
@@ -242,9 +244,8 @@ class _Run:
         better = accuracy > self.progress.best
         if better:
             where = f"{stage.name} stage, step {step}"
-            trained_on = self.data.summary()
             write_best(
-                self.model, self.config, self.folder.model, trained_on, where, way, accuracy, ci95
+                self.model, self.config, self.folder.model, self.data, where, way, accuracies
             )
             self.progress = replace(self.progress, best=accuracy)
         # Recorded last: a validation that was cut off is made again by a resumed run.

@@ -3,19 +3,19 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from litecli import drawn, pixels
+from litecli import pixels, threads
 from litecli.config import TrainConfig
 from litecli.datasets import Dataset, read_dataset
+from litecli.drawn_classes import drawn_dataset, drawn_image
 from litecli.episodes import Source, hold_out_classes
 from litecli.errors import ExitCode, LiteError
 from litecli.images import photo_hash
 from litecli.pixels import PixelStore
-
-DRAWN_CLASSES, DRAWN_VIEWS = 200, 30
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TrainingData:
     training: tuple[Source, ...]
     validation: tuple[Source, ...]
     warnings: tuple[str, ...]
+    overlaps: tuple[str, ...] = ()  # what validation shares with training, in words
 
     @property
     def squares(self) -> Callable[[int], np.ndarray]:
@@ -48,7 +49,7 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
     Raises LiteError (INPUT) when no class of two usable photos is left to train or validate on.
     """
     resize_side = round(config.image_size / 0.875)  # room for the centre crop of adapt
-    workers = config.workers or 2
+    workers = threads.workers(config.workers)
     held_out = 0  # sources at the end that are for validation alone
     if config.val and not config.data:
         raise LiteError(
@@ -63,16 +64,13 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
             held_out = len(read_dataset([config.val]).sources)
         yield from pixels.cache_photos(dataset.paths, resize_side, cache, workers)
     else:
-        dataset = _drawn_dataset()
-        side, seed = config.image_size, config.seed
-
-        def draw(number: int) -> np.ndarray:
-            return drawn.class_view(number // DRAWN_VIEWS, number % DRAWN_VIEWS, seed, side)
-
-        count = DRAWN_CLASSES * DRAWN_VIEWS
-        yield from pixels.cache(draw, count, f"drawn {seed} {side} {count}", cache, workers)
+        dataset = drawn_dataset()
+        side, seed, count = config.image_size, config.seed, len(dataset.paths)
+        name = f"drawn {seed} {side} {count}"
+        draw = partial(drawn_image, seed=seed, side=side)
+        yield from pixels.cache(draw, count, name, cache, workers)
     store = PixelStore(cache)
-    training, validation, warnings = _split(config, dataset, store.usable, held_out)
+    training, validation, overlaps = _split(config, dataset, store.usable, held_out)
     if not training or not validation:
         usable = dataset.keep(store.usable).num_classes()
         raise LiteError(
@@ -81,41 +79,48 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
             "--val DATA with other classes",
             code=ExitCode.INPUT,
         )
+    warnings = [f"{overlap}: its accuracy will flatter" for overlap in overlaps]
+    warnings += _too_few_classes(config, training)
     unread = int((~store.usable).sum())
     if unread:
         warnings.append(f"{unread} files could not be read as photos and are left out")
     key = json.loads((cache / "index.json").read_text())["key"]
-    yield TrainingData(store, key, tuple(training), tuple(validation), tuple(warnings))
+    yield TrainingData(
+        store, key, tuple(training), tuple(validation), tuple(warnings), tuple(overlaps)
+    )
 
 
 def _split(
     config: TrainConfig, dataset: Dataset, usable: np.ndarray, held_out: int
 ) -> tuple[list[Source], list[Source], list[str]]:
-    """Training sources, validation sources (the last `held_out`), and what is odd about them."""
-    warnings = []
-    if held_out:
-        first = len(dataset.sources) - held_out
-        training, validation = (
-            list(replace(dataset, sources=part).keep(usable).sources)
-            for part in (dataset.sources[:first], dataset.sources[first:])
-        )
-        for overlap in _overlaps(dataset.paths, training, validation):
-            if config.strict_split:
-                raise LiteError(
-                    f"With --strict-split, {overlap}.",
-                    fix="--val DATA that the training does not see",
-                    code=ExitCode.USAGE,
-                )
-            warnings.append(f"{overlap}: its accuracy will flatter")
-    else:
+    """Training sources, validation sources (the last `held_out`), and what the two share."""
+    if not held_out:
         sources = dataset.keep(usable).sources
         training, validation = hold_out_classes(sources, config.val_share, config.seed)
-    most = max((len(source.classes) for source in training), default=0)
-    if training and config.episodes.way_min > most:
-        warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_min}")
-    elif training and config.data and config.episodes.way_max > most:
-        warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
-    return training, validation, warnings
+        return training, validation, []
+    first = len(dataset.sources) - held_out
+    training, validation = (
+        list(replace(dataset, sources=part).keep(usable).sources)
+        for part in (dataset.sources[:first], dataset.sources[first:])
+    )
+    overlaps = list(_overlaps(dataset.paths, training, validation))
+    if overlaps and config.strict_split:
+        raise LiteError(
+            f"With --strict-split, {overlaps[0]}.",
+            fix="--val DATA that the training does not see",
+            code=ExitCode.USAGE,
+        )
+    return training, validation, overlaps
+
+
+def _too_few_classes(config: TrainConfig, training: Sequence[Source]) -> list[str]:
+    """A warning where no training source has as many classes as tasks ask for."""
+    most = max(len(source.classes) for source in training)
+    if config.episodes.way_min > most:
+        return [f"tasks have at most {most} classes, not {config.episodes.way_min}"]
+    if config.data and config.episodes.way_max > most:
+        return [f"tasks have at most {most} classes, not {config.episodes.way_max}"]
+    return []
 
 
 def _overlaps(
@@ -145,14 +150,3 @@ def _by_length(paths: Sequence[Path], sources: Sequence[Source]) -> dict[int, li
         if path.is_file():
             found.setdefault(path.stat().st_size, []).append(path)
     return found
-
-
-def _drawn_dataset() -> Dataset:
-    pools = tuple(
-        tuple(range(c * DRAWN_VIEWS, (c + 1) * DRAWN_VIEWS)) for c in range(DRAWN_CLASSES)
-    )
-    names = tuple(f"drawn {c}" for c in range(DRAWN_CLASSES))
-    return Dataset(
-        tuple(Path(f"drawn/{n}") for n in range(DRAWN_CLASSES * DRAWN_VIEWS)),
-        (Source("drawn objects", names, pools),),
-    )

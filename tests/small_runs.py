@@ -4,7 +4,6 @@ import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -77,7 +76,7 @@ def events_of(config: TrainConfig, resume: bool = False) -> list[Event]:
 
 def stop_after(config: TrainConfig, count: int, resume: bool = False) -> list[Event]:
     """The first `count` events that are no preparing; then the generator is closed."""
-    run = cast(Any, meta_train(config, resume))
+    run = meta_train(config, resume)
     seen: list[Event] = []
     for event in run:
         if not isinstance(event, Preparing):

@@ -17,13 +17,13 @@ from litecli.audit_moments import Moments, Row, over_tasks
 from litecli.augment import View
 from litecli.backbone import Backbone
 from litecli.config import BACKBONE_PREFIX, MODEL_KEY, Preprocess
+from litecli.drawn_classes import DRAWN_VIEWS
 from litecli.episodes import Episode
 from litecli.errors import ExitCode, LiteError
 from litecli.lite import Subset
 from litecli.model import FewShotModel
 from litecli.model_files import Model, open_model
 from litecli.model_folder import model_config
-from litecli.training_data import DRAWN_VIEWS
 
 
 def make_model(head: str = "cosine", film: bool = False) -> FewShotModel:

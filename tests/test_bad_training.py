@@ -196,9 +196,9 @@ def test_row_63_a_damaged_state(train: Train) -> None:
 
 
 def test_row_64_a_loss_that_is_not_a_number(train: Train, monkeypatch) -> None:
-    plain = supervised.SupervisedStage._loss
+    plain = supervised.SupervisedStage.loss
     monkeypatch.setattr(
-        supervised.SupervisedStage, "_loss", lambda self, *batch: plain(self, *batch) * float("nan")
+        supervised.SupervisedStage, "loss", lambda self, *batch: plain(self, *batch) * float("nan")
     )
     code, _, err = train("--seed", "7")
     assert code == 6 and "not a number at step 1 of the supervised stage (seed 7)" in err

@@ -1,14 +1,20 @@
 """litecli.cli.train_config: what meta-train accepts, and what it says to the rest."""
 
+import math
 import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import litecli
 from litecli.cli import main
-from litecli.cli.train_config import EXAMPLE, check, parse_span, read_toml, with_values
+from litecli.cli.train_config import EXAMPLE, parse_span, read_toml, with_values
+from litecli.cli.train_ranges import RANGES, check
 from litecli.config import TrainConfig
+from litecli.errors import ExitCode, LiteError
 
 
 @pytest.fixture
@@ -116,3 +122,51 @@ def test_more_gradient_photos_than_support_is_fine() -> None:
 @pytest.mark.parametrize("config", [TrainConfig(), EXAMPLE])
 def test_the_defaults_are_in_range(config: TrainConfig) -> None:
     assert check(config) is config
+
+
+def numbers(config: Any, prefix: str = "") -> Iterator[str]:
+    """The names of all numbers of a config and of its inner configs."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            yield from numbers(value, f"{prefix}{field.name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield prefix + field.name
+
+
+def test_every_number_has_a_range() -> None:
+    assert set(numbers(TrainConfig())) == set(RANGES)
+
+
+@pytest.mark.parametrize("name", RANGES)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_no_number_takes_everything(name: str, value: float) -> None:
+    with pytest.raises(LiteError, match="is out of range: ") as caught:
+        check(with_values(TrainConfig(), {name: value}))
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "line, words",
+    [
+        ("val_share = 5", "val_share 5 is out of range: from 0 to 0.5"),
+        ("smallest_crop = 3", "smallest_crop 3 is out of range: from 0 to 1"),
+        ("smallest_crop = nan", "smallest_crop nan is out of range: from 0 to 1"),
+        ("pretrain.batch = 0", "pretrain.batch 0 is out of range: from 2 to 100000"),
+        ("pretrain.batch = -4", "pretrain.batch -4 is out of range: from 2 to 100000"),
+        ("pretrain.lr = -1", "pretrain.lr -1 is out of range: above 0, at most 10"),
+        ("pretrain.lr = 0", "pretrain.lr 0 is out of range: above 0, at most 10"),
+        ("pretrain.lr = nan", "pretrain.lr nan is out of range: above 0, at most 10"),
+        ("pretrain.weight_decay = -0.1", "pretrain.weight_decay -0.1 is out of range: from 0"),
+        ("pretrain.label_smoothing = 3", "pretrain.label_smoothing 3 is out of range: from 0 to 1"),
+        ("pretrain.teacher_weight = inf", "pretrain.teacher_weight inf is out of range: from 0"),
+        ("pretrain.map_weight = nan", "pretrain.map_weight nan is out of range: from 0 to 1000"),
+        ("pretrain.mix = 1.5", "pretrain.mix 1.5 is out of range: from 0 to 1"),
+        ("pretrain.balance = -1", "pretrain.balance -1 is out of range: from 0 to 1"),
+    ],
+)
+def test_bad_numbers_of_a_file_are_refused(run, line: str, words: str) -> None:
+    Path("my.toml").write_text(f"{line}\n")
+    code, _, err = run("--config", "my.toml")
+    assert code == ExitCode.USAGE and words in err and err.startswith("Error: "), err
+    assert "Traceback" not in err and "bug" not in err

@@ -18,7 +18,7 @@ LAYERS = (
     "memory colours lite",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "model_files weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
-    "devices mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
+    "devices drawn_classes mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
     "backbone images heads same_shot model_library profile_library",
     "torch_encoder profile_changes confidence pixels model_tensors augment gpu_decoding",
     "library folding model_heads advice sides head_choice composites",
@@ -26,7 +26,7 @@ LAYERS = (
     "findings support audit_data audit_plot audit_moments",
     "personalize predictions report",
     "model report_page",
-    "model_folder solvers",
+    "model_folder solvers task_cost",
     "baselines",
     "methods",
     "evaluation",
@@ -46,10 +46,10 @@ TORCH_SIDE = {
     *("ranks", "best_model", "run_setup"),
     *("augment", "lite", "film", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
-    *("rehearsal", "task_size", "maml", "solvers", "baselines", "methods", "model_folder", "audit"),
+    *("rehearsal", "task_size", "task_cost", "maml", "solvers", "baselines", "methods", "audit"),
     *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
     *("composites", "atlas", "image_stream", "mahalanobis_dense", "network_parts"),
-    "gpu_decoding",
+    *("gpu_decoding", "model_folder"),
 }
 # What the torch-free side may load from there inside a function, when it is handed torch tensors.
 HANDED_TENSORS = {"heads": {"mahalanobis_gradient", "mahalanobis_dense"}}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from litecli import backbone, lite
-from litecli.config import LEARNER_HEADS, LEARNERS, EpisodeConfig, TrainConfig
+from litecli.config import LEARNERS, EpisodeConfig, TrainConfig, head_of
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
 from litecli.model import FewShotModel
@@ -27,7 +27,7 @@ def stage_of(learner: str, **changes: Any) -> EpisodicStage:
     pools = tuple(tuple(range(10 * c, 10 * c + 10)) for c in range(4))
     settings: dict[str, Any] = {
         "learner": learner,
-        "head": LEARNER_HEADS.get(learner, "cosine"),
+        "head": head_of(learner, "cosine"),
         "image_size": SIDE,
         "lite_h": 4,
         "chunk": 7,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from litecli import backbone, memory, rehearsal, task_size
-from litecli.config import LEARNER_HEADS, EpisodeConfig, PretrainConfig, TrainConfig
+from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import parts
@@ -31,7 +31,7 @@ def config_of(**changes: Any) -> TrainConfig:
 
 def model_of(learner: str = "protonets", film: bool = False) -> FewShotModel:
     built = backbone.build("test_convnext", "none", SIDE)
-    return FewShotModel(built, LEARNER_HEADS.get(learner, "cosine"), film)
+    return FewShotModel(built, head_of(learner, "cosine"), film)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_was_fitted_stays_when_the_run_is_resumed(made_up: list[int], monke
 
 def test_small_tasks_are_not_rehearsed_as_large_ones(made_up: list[int]) -> None:
     sources = [Source("small", ("a", "b"), (tuple(range(6)), tuple(range(6, 10))))]
-    assert task_size.largest_task(TASK, sources) == (10, 8)
+    assert task_size.largest_task(TASK, sources) == (2, 10, 8)
     fit(config_of(), model_of(), sources, False)
     assert max(made_up) == max(len(part) for part in parts(10, 40))
 

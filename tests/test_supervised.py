@@ -66,7 +66,7 @@ def test_composites_are_imitated_but_never_classified(config: TrainConfig, tmp_p
         model.network.eval().requires_grad_(False)
         stage.extra.requires_grad_(False)
         nothing = batch._replace(labels=torch.full_like(batch.labels, supervised.NO_LABEL))
-        losses[mix] = float(stage._loss(batch) - stage._loss(nothing))
+        losses[mix] = float(stage.loss(batch) - stage.loss(nothing))
         kept = batch.labels != supervised.NO_LABEL
         inputs = augment.standardised(stage._lit(batch), model.backbone.preprocess)
         logits = stage.extra["classifier"](model.network(inputs))
@@ -84,7 +84,7 @@ def test_a_student_sees_what_its_live_teacher_sees(config: TrainConfig, tmp_path
     stage = taught_stage(config, model, tmp_path / "again", mix=0.7, map_weight=3.0)
     layers = {"projector": 0, "map0": 1, "map1": 2}
     batch = stage.batch(0)
-    before = stage._loss(batch).item()
+    before = stage.loss(batch).item()
     with torch.no_grad():
         for name, n in layers.items():
             mean, std = stage.teacher._means[n].float(), stage.teacher._stds[n].float()
@@ -92,9 +92,9 @@ def test_a_student_sees_what_its_live_teacher_sees(config: TrainConfig, tmp_path
             layer.weight.copy_(torch.diag(1 / std).view(layer.weight.shape))
             layer.bias.copy_(-mean / std)
         labels = torch.full_like(batch.labels, supervised.NO_LABEL)
-        alike = float(stage._loss(batch._replace(labels=labels)))
+        alike = float(stage.loss(batch._replace(labels=labels)))
         mirrored = batch._replace(labels=labels, pixels=batch.pixels.flip(-1))
-        assert float(stage._loss(mirrored)) == pytest.approx(0, abs=1e-3)  # both see it mirrored
+        assert float(stage.loss(mirrored)) == pytest.approx(0, abs=1e-3)  # both see it mirrored
     assert alike == pytest.approx(0, abs=1e-3) and before > 1
 
 
@@ -115,7 +115,7 @@ def test_an_atlas_makes_the_pictures_that_threads_would(config: TrainConfig) -> 
     slow, fast = (stage.batch(1) for stage in stages)
     assert torch.equal(slow.labels, fast.labels) and torch.equal(slow.lights, fast.lights)
     assert (slow.pixels.float() - fast.pixels).abs().mean() < 10
-    assert torch.isfinite(stages[1]._loss(fast))
+    assert torch.isfinite(stages[1].loss(fast))
 
 
 def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfig) -> None:
@@ -147,3 +147,37 @@ def test_balance_brings_small_collections_as_often_as_large_ones(config: TrainCo
     stage = supervised.SupervisedStage(model, config, data.squares, [few, many], None, False)
     labels = torch.cat([stage.batch(k).labels for k in range(100)])
     assert 0.4 < float((labels == 0).float().mean()) < 0.6  # one image of twenty
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_all_that_learns_is_clipped_together(config: TrainConfig, clip: float) -> None:
+    config = replace(config, pretrain=replace(config.pretrain, clip=clip))
+    data, model = opened(config), FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    stage = supervised.SupervisedStage(model, config, data.squares, data.training, None, False)
+    stage.backward(stage.batch(0))
+    learned = [*model.network.parameters(), *stage.extra.parameters()]
+    norm = torch.linalg.vector_norm(
+        torch.stack([p.grad.norm() for p in learned if p.grad is not None])
+    )
+    assert float(norm) == pytest.approx(clip, rel=1e-3) if clip else float(norm) > 0.1
+
+
+def test_a_gradient_of_the_classifier_that_is_no_number_is_seen(config: TrainConfig) -> None:
+    data, model = opened(config), FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+    stage = supervised.SupervisedStage(model, config, data.squares, data.training, None, False)
+    before = [buffer.clone() for buffer in model.network.buffers()]
+    bias: torch.Tensor = stage.extra["classifier"].bias  # type: ignore[assignment]
+    bias.register_hook(lambda gradient: gradient * float("inf"))
+    assert np.isnan(stage.backward(stage.batch(0)))
+    assert all(map(torch.equal, model.network.buffers(), before))
+
+
+def test_steps_do_not_depend_on_the_number_of_threads(config: TrainConfig) -> None:
+    data, losses = opened(config), []
+    for workers in (1, 2, 0, 7):
+        torch.manual_seed(0)
+        model = FewShotModel(backbone.build(NETWORK, "none", SIDE), "cosine")
+        settings, squares = replace(config, workers=workers), data.squares
+        stage = supervised.SupervisedStage(model, settings, squares, data.training, None, False)
+        losses.append(list(stage.steps(0)))
+    assert losses[1:] == losses[:1] * 3

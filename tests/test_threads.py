@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from litecli.errors import PhotoError
-from litecli.threads import in_order
+from litecli.threads import in_order, workers
 
 
 def test_results_come_in_order_whoever_is_first():
@@ -85,7 +85,7 @@ def test_an_iterator_may_be_collected_while_a_thread_starts() -> None:
     """Python's collector may run where `threading` holds a lock that ending a thread asks for."""
     code = """
 import gc, threading
-from litecli.threads import in_order
+from litecli.threads import in_order, workers
 
 gc.disable()
 results = in_order(lambda item: item, range(9), threads=1, ahead=3)
@@ -101,3 +101,8 @@ print("collected")
         pytest.skip("this Python joins its threads otherwise")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20)
     assert done.stdout == "collected\n"
+
+
+def test_no_number_asked_for_is_one_thread_a_core() -> None:
+    assert workers(3) == 3
+    assert workers() == workers(0) >= 1

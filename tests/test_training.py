@@ -3,7 +3,6 @@
 import csv
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -84,6 +83,8 @@ def test_a_run_leaves_a_model_and_its_history(config: TrainConfig) -> None:
     assert read_toml(model.folder / "recipe.toml", TrainConfig()) == config
     card = (model.folder / "README.md").read_text()
     assert f"{100 * finished.accuracy:.1f}" in card and "photos (4 classes" in card
+    assert "3 tasks; validation overlaps training in 4 classes (bowl), validation" in card
+    assert "not trained on" not in card
     features = Encoder(model.folder).encode(np.zeros((1, 3, SIDE, SIDE), np.float32))
     assert np.isfinite(features).all()
 
@@ -138,7 +139,7 @@ def test_two_runs_never_share_a_folder(config: TrainConfig, quick: None, resume:
 def test_a_start_that_failed_can_be_tried_again(config: TrainConfig, quick: None) -> None:
     with pytest.raises(LiteError, match="No folder"):
         events_of(replace(config, data=(config.data[0] + " typo",)))
-    run = cast(Any, meta_train(config))
+    run = meta_train(config)
     assert isinstance(next(run), Preparing)
     run.close()
     assert isinstance(events_of(config)[-1], Finished)
@@ -157,7 +158,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_at_its_last_good_state(
     kind: str, config: TrainConfig, quick: None, tmp_path: Path
 ) -> None:
     good = replace(config, out=str(tmp_path / "good"))
-    run = cast(Any, meta_train(good))
+    run = meta_train(good)
     for event in run:
         if isinstance(event, Stepped) and event.step == 4:
             run.close()
@@ -191,13 +192,13 @@ def test_a_supervised_loss_that_is_not_a_number_leaves_no_trace(
     stop_after(one, 3)
     with pytest.MonkeyPatch.context() as patch:
         calls: list[int] = []
-        original = supervised.SupervisedStage._loss
+        original = supervised.SupervisedStage.loss
 
         def loss(self: supervised.SupervisedStage, batch: supervised.Batch) -> Tensor:
             calls.append(1)
             return original(self, batch) * (1 if len(calls) < 2 else float("nan"))
 
-        patch.setattr(supervised.SupervisedStage, "_loss", loss)
+        patch.setattr(supervised.SupervisedStage, "loss", loss)
         with pytest.raises(LiteError, match="step 2 of the supervised"):
             events_of(config)
     found, expected = state_of(config), state_of(one)

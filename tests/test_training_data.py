@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from litecli import (
+    drawn_classes,
     episodic,
     supervised,
-    training_data,
 )
 from litecli.config import TrainConfig
 from litecli.episodes import Episode
@@ -40,7 +40,8 @@ def test_train_and_validation_folders_may_share_their_name(
     data = opened(replace(config, data=(str(train),), val=str(val)))
     assert [source.classes for source in data.training] == [("robin", "tit")]
     assert [source.classes for source in data.validation] == [("crow", "tit", "wren")]
-    assert any("overlaps training in 1 classes (tit)" in warning for warning in data.warnings)
+    assert data.overlaps == ("validation overlaps training in 1 classes (tit)",)
+    assert f"{data.overlaps[0]}: its accuracy will flatter" in data.warnings
     numbers = [n for pool in data.validation[0].support for n in pool]
     assert all(data.squares(n)[0, 0, 2] > 150 for n in numbers)
     with pytest.raises(LiteError, match="--strict-split") as caught:
@@ -95,6 +96,7 @@ def test_classes_are_held_out_where_no_validation_folder_is_given(
     assert (len(training_part.classes), len(validation_part.classes)) == (11, 5)
     assert not set(training_part.classes) & set(validation_part.classes)
     assert "1 files could not be read as photos and are left out" in data.warnings
+    assert data.overlaps == ()
 
 
 def test_data_that_cannot_be_used_is_refused(
@@ -111,8 +113,8 @@ def test_data_that_cannot_be_used_is_refused(
 def test_without_data_drawn_objects_are_the_classes(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training_data, "DRAWN_CLASSES", 15)
-    monkeypatch.setattr(training_data, "DRAWN_VIEWS", 3)
+    monkeypatch.setattr(drawn_classes, "DRAWN_CLASSES", 15)
+    monkeypatch.setattr(drawn_classes, "DRAWN_VIEWS", 3)
     data = opened(replace(config, data=(), val=""))
     assert (len(data.training[0].classes), len(data.validation[0].classes)) == (10, 5)
     assert data.squares(44).shape == (SIDE, SIDE, 3)

@@ -1,7 +1,7 @@
 """`litecli meta-train [DATA...]`: teach a network to learn new objects from few photos, with LITE.
 
-Settings: defaults, then --config, then flags (train_config.py). The engine yields events; here
-they become lines with the time that is left.
+Settings: defaults, then --config, then flags (train_config.py), and all in range (train_ranges.py).
+The engine yields events; here they become lines with the time that is left.
 """
 
 from dataclasses import replace
@@ -13,13 +13,13 @@ import typer
 from litecli.cli.options import Common, command
 from litecli.cli.train_config import (
     EXAMPLE,
-    check,
     parse_span,
     parse_workers,
     read_toml,
     with_values,
 )
-from litecli.config import FILM_LEARNERS, HEADS, LEARNER_HEADS, LEARNERS, TrainConfig
+from litecli.cli.train_ranges import check
+from litecli.config import FILM_LEARNERS, HEADS, LEARNERS, TrainConfig, head_of
 
 RECIPE = "recipe.toml"  # in the run folder; --config reads it back
 
@@ -184,7 +184,7 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     if config_file is not None:
         base = read_toml(config_file, base)
     config = with_values(base, flags)
-    config = replace(config, head=LEARNER_HEADS.get(config.learner, config.head))
+    config = replace(config, head=head_of(config.learner, config.head))
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]
         config = replace(config, out=f"runs/{config.learner}-{backbone}")

@@ -1,4 +1,4 @@
-"""meta-train's settings: defaults < --config FILE.toml < flags, checked before anything loads.
+"""meta-train's settings: defaults < --config FILE.toml < flags (checked by train_ranges.py).
 
 The keys of the file are the fields of `config.TrainConfig`, its inner configs as tables:
 
@@ -16,49 +16,8 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from litecli.config import GRADIENTS, HEADS, LEARNERS, PretrainConfig, TrainConfig
+from litecli.config import PretrainConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
-
-CHOICES = {
-    "learner": LEARNERS,
-    "head": (*HEADS, "generated"),
-    "film": ("auto", "on", "off"),
-    "gradient": GRADIENTS,
-    "precision": ("auto", "fp32", "bf16"),
-    "device": ("auto", "cpu", "cuda", "mps"),
-}
-LARGEST = 1_000_000_000
-# Setting -> (least, most, flag); a least of 0.0 with an open end is written as "above 0".
-RANGES: dict[str, tuple[float, float, str]] = {
-    "image_size": (32, 1024, "--image-size"),
-    "lite_h": (1, LARGEST, "--lite-h"),
-    "chunk": (1, LARGEST, "--chunk"),
-    "episodes.way_min": (2, 1000, "--way"),
-    "episodes.way_max": (2, 1000, "--way"),
-    "episodes.support_min": (1, 100_000, "--support"),
-    "episodes.support_max": (1, 100_000, "--support"),
-    "episodes.query": (1, 1000, "--query"),
-    "query_batch": (1, LARGEST, "--query-batch"),
-    "tasks": (1, LARGEST, "--tasks"),
-    "tasks_per_step": (1, 10_000, "--tasks-per-step"),
-    "backbone_lr": (0, 1000, "--backbone-lr"),
-    "inner_steps": (1, 1000, "--inner-steps"),
-    "inner_lr": (0, 1000, "--inner-lr"),
-    "warmup": (0, LARGEST, "--warmup"),
-    "clip": (0, LARGEST, "--clip"),
-    "val_every": (0, LARGEST, "--val-every"),
-    "val_tasks": (1, 100_000, "--val-tasks"),
-    "seed": (0, 2**32 - 1, "--seed"),
-    "workers": (0, 1024, "--workers"),
-    "pretrain.images": (0, LARGEST, "--pretrain-images"),
-    "pretrain.image_size": (32, 1024, "pretrain.image_size"),
-    "pretrain.last_image_size": (0, 1024, "pretrain.last_image_size"),
-    "pretrain.balance": (0, 1, "pretrain.balance"),
-    "pretrain.teacher_views": (0, 1000, "pretrain.teacher_views"),
-    "pretrain.mix": (0, 1, "pretrain.mix"),
-    "pretrain.map_weight": (0, 1000, "pretrain.map_weight"),
-}
-MOST_LR = 10.0
 
 # Bare `litecli meta-train`: about ten minutes on two cores, no data and no network needed.
 EXAMPLE = TrainConfig(
@@ -183,67 +142,3 @@ def parse_workers(text: str) -> int:
             code=ExitCode.USAGE,
         )
     return int(text)
-
-
-def check(config: TrainConfig) -> TrainConfig:
-    """The config, if every setting is in its range; LiteError (USAGE) names flag and range."""
-    for name, allowed in CHOICES.items():
-        value = getattr(config, name)
-        if value not in allowed:
-            near = difflib.get_close_matches(value, allowed, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise LiteError(
-                f"There is no {name} {value}.{hint}",
-                f"--{name} takes {', '.join(allowed)}.",
-                code=ExitCode.USAGE,
-            )
-    for name, (least, most, flag) in RANGES.items():
-        outer, _, inner = name.partition(".")
-        value = getattr(getattr(config, outer), inner) if inner else getattr(config, outer)
-        if not least <= value <= most:
-            span = f"{least} or more" if most == LARGEST else f"from {least} to {most}"
-            raise LiteError(f"{flag} {value} is out of range: {span}.", code=ExitCode.USAGE)
-    if not 0 < config.lr <= MOST_LR:
-        raise LiteError(
-            f"--lr {config.lr:g} is out of range: above 0, at most {MOST_LR:g}.",
-            code=ExitCode.USAGE,
-        )
-    live = config.pretrain.teacher and not config.pretrain.teacher_views
-    for name, why in (
-        ("mix", "A composite has no label of its own, and is never made twice."),
-        ("map_weight", "Maps are too large to be kept."),
-    ):
-        if getattr(config.pretrain, name) and not live:
-            raise LiteError(
-                f"pretrain.{name} needs a teacher that sees every picture as it comes.",
-                why,
-                'teacher = ["MODEL"] and teacher_views = 0 in [pretrain]',
-                code=ExitCode.USAGE,
-            )
-    if config.learner == "maml" and config.film == "on":
-        raise LiteError(
-            "maml has no FiLM: its gradient steps change the whole network.",
-            fix="--film off, or --learner simple-cnaps",
-            code=ExitCode.USAGE,
-        )
-    if config.head == "generated" and config.learner != "cnaps":
-        raise LiteError(
-            f"The generated head belongs to cnaps, not to {config.learner}.",
-            fix="--learner cnaps, or --head cosine",
-            code=ExitCode.USAGE,
-        )
-    if config.memory:
-        from litecli import memory
-
-        memory.read_size(config.memory)
-    for flag, least, most in (
-        ("--way", config.episodes.way_min, config.episodes.way_max),
-        ("--support", config.episodes.support_min, config.episodes.support_max),
-    ):
-        if least > most:
-            raise LiteError(
-                f"{flag} {least}-{most} runs backwards.",
-                fix=f"{flag} {most}-{least}",
-                code=ExitCode.USAGE,
-            )
-    return config

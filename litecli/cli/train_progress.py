@@ -2,10 +2,10 @@
 
 import contextlib
 import shlex
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, assert_never
 
 from litecli.cli.output import Output, duration, size
 from litecli.config import TrainConfig
@@ -18,12 +18,12 @@ LONG = 3600.0  # seconds; a run that takes longer says so at its first steps
 STEPS_TO_JUDGE = 3  # the first steps are slower; after these the rest can be estimated
 
 
-def show_training(out: Output, run: "Iterator[events.Event]", config: TrainConfig) -> None:
+def show_training(out: Output, run: "Generator[events.Event]", config: TrainConfig) -> None:
     """Show the events of a run; on Ctrl-C, the line that resumes it."""
     shown = _Shown(out)
     try:
         # Closing saves the state when Ctrl-C comes while an event is shown.
-        with contextlib.closing(cast("Generator[events.Event]", run)):
+        with contextlib.closing(run):
             for event in run:
                 shown.show(event)
     except KeyboardInterrupt:
@@ -48,10 +48,26 @@ class _Shown:
 
     def show(self, event: "events.Event") -> None:
         """Show one event."""
-        kind = type(event).__name__.lower()
+        from litecli import events
+
         if self.out.json:
+            kind = type(event).__name__.lower()
             self.out.record({"schema": SCHEMA, "event": kind, **asdict(event)})
-        getattr(self, f"_{kind}")(event)
+        match event:
+            case events.Preparing():
+                self._preparing(event)
+            case events.Started():
+                self._started(event)
+            case events.Stepped():
+                self._stepped(event)
+            case events.Validating():
+                self._validating(event)
+            case events.Validated():
+                self._validated(event)
+            case events.Finished():
+                self._finished(event)
+            case _:
+                assert_never(event)
 
     def _preparing(self, event: "events.Preparing") -> None:
         label = event.what.capitalize()
@@ -118,8 +134,12 @@ def show_plan(out: Output, config: TrainConfig) -> None:
         f"Tasks     {config.tasks}, {tasks.way_min}-{tasks.way_max} classes, at most "
         f"{plan.support} support and {plan.query} query photos of {config.image_size} px"
     )
-    out.result(f"Learner   {config.learner}, head {config.head}, {config.backbone}")
-    out.result(f"Gradient  {config.gradient}, {plan.backward} of {plan.support} photos go back")
+    out.result(f"Learner   {_learner(config)}")
+    back = f"{config.gradient}, {plan.backward} of {plan.support} photos go back"
+    if config.learner == "maml":  # of --gradient, only small-task concerns it
+        steps = f"{config.inner_steps} steps on {plan.backward} of {plan.support} photos"
+        back = f"first order, {steps}"
+    out.result(f"Gradient  {back}")
     out.result(f"Cost      {plan.macs / 1e9:,.1f} GMACs for the largest task")
     out.result(
         f"Memory    about {size(plan.memory)} for the largest task; "
@@ -133,3 +153,11 @@ def show_plan(out: Output, config: TrainConfig) -> None:
     for warning in plan.warnings:
         out.result(f"Warning: {warning}")
     out.result(f"Would write to {config.out}")
+
+
+def _learner(config: TrainConfig) -> str:
+    """The learner, its head, and what becomes of the network."""
+    head = "a linear head of the task's own" if config.learner == "maml" else f"head {config.head}"
+    parts = [config.learner, head, config.backbone]
+    parts += ["FiLM"] * config.uses_film
+    return ", ".join(parts + ["the network frozen"] * (config.backbone_lr == 0))

@@ -44,7 +44,7 @@ def supervised(config: TrainConfig, data: TrainingData, steps: int) -> tuple[lis
         next(running)
     given = stage.batch(0)
     pairs = [
-        (timed(lambda: next(running)), timed(lambda: stage._backward(given))) for _ in range(steps)
+        (timed(lambda: next(running)), timed(lambda: stage.backward(given))) for _ in range(steps)
     ]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 

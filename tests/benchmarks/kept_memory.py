@@ -36,7 +36,7 @@ def measured(network: str, size: int, batch: int, rounds: int) -> None:
     seen: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
 
     def step() -> None:
-        stage._backward(given)
+        stage.backward(given)
         stage.optimizer.step()
 
     step()

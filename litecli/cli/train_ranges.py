@@ -1,0 +1,118 @@
+"""What meta-train's settings may be: checked before anything loads."""
+
+import difflib
+from operator import attrgetter
+
+from litecli.config import GRADIENTS, HEADS, LEARNERS, TrainConfig
+from litecli.errors import ExitCode, LiteError
+
+CHOICES = {
+    "learner": LEARNERS,
+    "head": (*HEADS, "generated"),
+    "film": ("auto", "on", "off"),
+    "gradient": GRADIENTS,
+    "precision": ("auto", "fp32", "bf16"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+LARGEST = 1_000_000_000
+# Setting -> (least, most, flag). Every number of a TrainConfig has a row.
+RANGES: dict[str, tuple[float, float, str]] = {
+    "image_size": (32, 1024, "--image-size"),
+    "lite_h": (1, LARGEST, "--lite-h"),
+    "chunk": (1, LARGEST, "--chunk"),
+    "episodes.way_min": (2, 1000, "--way"),
+    "episodes.way_max": (2, 1000, "--way"),
+    "episodes.support_min": (1, 100_000, "--support"),
+    "episodes.support_max": (1, 100_000, "--support"),
+    "episodes.query": (1, 1000, "--query"),
+    "query_batch": (1, LARGEST, "--query-batch"),
+    "tasks": (1, LARGEST, "--tasks"),
+    "tasks_per_step": (1, 10_000, "--tasks-per-step"),
+    "lr": (0, 10, "--lr"),
+    "backbone_lr": (0, 1000, "--backbone-lr"),
+    "inner_steps": (1, 1000, "--inner-steps"),
+    "inner_lr": (0, 1000, "--inner-lr"),
+    "warmup": (0, LARGEST, "--warmup"),
+    "clip": (0, LARGEST, "--clip"),
+    "val_share": (0, 0.5, "val_share"),  # the larger part is for training
+    "val_every": (0, LARGEST, "--val-every"),
+    "val_tasks": (1, 100_000, "--val-tasks"),
+    "smallest_crop": (0, 1, "smallest_crop"),
+    "seed": (0, 2**32 - 1, "--seed"),
+    "workers": (0, 1024, "--workers"),
+    "pretrain.images": (0, LARGEST, "--pretrain-images"),
+    "pretrain.batch": (2, 100_000, "pretrain.batch"),  # batch statistics of one say nothing
+    "pretrain.lr": (0, 10, "pretrain.lr"),
+    "pretrain.weight_decay": (0, 10, "pretrain.weight_decay"),
+    "pretrain.clip": (0, LARGEST, "pretrain.clip"),
+    "pretrain.image_size": (32, 1024, "pretrain.image_size"),
+    "pretrain.last_image_size": (0, 1024, "pretrain.last_image_size"),
+    "pretrain.balance": (0, 1, "pretrain.balance"),
+    "pretrain.label_smoothing": (0, 1, "pretrain.label_smoothing"),
+    "pretrain.teacher_views": (0, 1000, "pretrain.teacher_views"),
+    "pretrain.mix": (0, 1, "pretrain.mix"),
+    "pretrain.teacher_weight": (0, 1000, "pretrain.teacher_weight"),
+    "pretrain.map_weight": (0, 1000, "pretrain.map_weight"),
+}
+ABOVE = ("lr", "pretrain.lr")  # their least is already too little
+
+
+def check(config: TrainConfig) -> TrainConfig:
+    """The config, if every setting is in its range; LiteError (USAGE) names flag and range."""
+    for name, allowed in CHOICES.items():
+        value = getattr(config, name)
+        if value not in allowed:
+            near = difflib.get_close_matches(value, allowed, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise LiteError(
+                f"There is no {name} {value}.{hint}",
+                f"--{name} takes {', '.join(allowed)}.",
+                code=ExitCode.USAGE,
+            )
+    for name, (least, most, flag) in RANGES.items():
+        value = attrgetter(name)(config)
+        # No number is not in any range: NaN compares as False.
+        if not least <= value <= most or (name in ABOVE and value == least):
+            span = f"{least} or more" if most == LARGEST else f"from {least} to {most}"
+            span = f"above {least}, at most {most}" if name in ABOVE else span
+            shown = f"{value:g}" if isinstance(value, float) else f"{value}"
+            raise LiteError(f"{flag} {shown} is out of range: {span}.", code=ExitCode.USAGE)
+    live = config.pretrain.teacher and not config.pretrain.teacher_views
+    for name, why in (
+        ("mix", "A composite has no label of its own, and is never made twice."),
+        ("map_weight", "Maps are too large to be kept."),
+    ):
+        if getattr(config.pretrain, name) and not live:
+            raise LiteError(
+                f"pretrain.{name} needs a teacher that sees every picture as it comes.",
+                why,
+                'teacher = ["MODEL"] and teacher_views = 0 in [pretrain]',
+                code=ExitCode.USAGE,
+            )
+    if config.learner == "maml" and config.film == "on":
+        raise LiteError(
+            "maml has no FiLM: its gradient steps change the whole network.",
+            fix="--film off, or --learner simple-cnaps",
+            code=ExitCode.USAGE,
+        )
+    if config.head == "generated" and config.learner != "cnaps":
+        raise LiteError(
+            f"The generated head belongs to cnaps, not to {config.learner}.",
+            fix="--learner cnaps, or --head cosine",
+            code=ExitCode.USAGE,
+        )
+    if config.memory:
+        from litecli import memory
+
+        memory.read_size(config.memory)
+    for flag, least, most in (
+        ("--way", config.episodes.way_min, config.episodes.way_max),
+        ("--support", config.episodes.support_min, config.episodes.support_max),
+    ):
+        if least > most:
+            raise LiteError(
+                f"{flag} {least}-{most} runs backwards.",
+                fix=f"{flag} {most}-{least}",
+                code=ExitCode.USAGE,
+            )
+    return config
