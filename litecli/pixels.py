@@ -123,7 +123,7 @@ def _fill(
     squares: Iterator[np.ndarray | None], count: int, key: str, folder: Path
 ) -> Iterator[tuple[int, int]]:
     """Write the squares, then the index; who has mapped older ones keeps them."""
-    if _is_whole(folder, key):
+    if is_whole(folder, key):
         yield count, count
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +151,7 @@ def _fill(
     storage.atomic_write(index_path, json.dumps({"key": key, "sides": sides}).encode())
 
 
-def _is_whole(folder: Path, key: str) -> bool:
+def is_whole(folder: Path, key: str) -> bool:
     """Whether `folder` holds all the squares of `key`."""
     try:
         index = json.loads((folder / "index.json").read_text())

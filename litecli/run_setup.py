@@ -1,12 +1,13 @@
 """What a training run starts from: the model with its first weights, the data, the teacher."""
 
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from litecli import backbone as backbones
-from litecli import teacher, threads
+from litecli import gpu_decoding, teacher, threads
 from litecli.config import TrainConfig, head_of
 from litecli.errors import ExitCode, LiteError
 from litecli.events import Preparing
@@ -43,9 +44,12 @@ def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
         )
 
 
-def prepared_data(config: TrainConfig, cache: Path) -> Generator[Preparing, None, TrainingData]:
+def prepared_data(
+    config: TrainConfig, cache: Path, device: torch.device
+) -> Generator[Preparing, None, TrainingData]:
     """Decode the photos into `cache` where they are not there yet; returns the data of the run."""
-    for item in open_data(config, cache):
+    on_gpu = partial(gpu_decoding.read_all, device=device) if device.type == "cuda" else None
+    for item in open_data(config, cache, on_gpu):
         if isinstance(item, TrainingData):
             return item
         yield Preparing("photos", *item)

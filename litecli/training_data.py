@@ -15,7 +15,7 @@ from litecli.drawn_classes import drawn_dataset, drawn_image
 from litecli.episodes import Source, hold_out_classes
 from litecli.errors import ExitCode, LiteError
 from litecli.images import photo_hash
-from litecli.pixels import PixelStore
+from litecli.pixels import PixelStore, ReadAll
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,73 @@ class TrainingData:
         return f"{names}{more} ({classes} classes, {images} images)"
 
 
-def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | TrainingData]:
+def open_data(
+    config: TrainConfig, cache: Path, read_all: ReadAll | None = None
+) -> Iterator[tuple[int, int] | TrainingData]:
     """Decode what is not cached yet, yielding (done, total), and at last the TrainingData.
 
-    Raises LiteError (INPUT) when no class of two usable photos is left to train or validate on.
+    Photos are decoded by `read_all`, else by the loader. Raises LiteError (INPUT) when no class
+    of two usable photos is left to train or validate on.
     """
-    resize_side = round(config.image_size / 0.875)  # room for the centre crop of adapt
+    dataset, held_out = _dataset(config)
     workers = threads.workers(config.workers)
-    held_out = 0  # sources at the end that are for validation alone
-    if config.val and not config.data:
-        raise LiteError(
-            f"--val {config.val} needs DATA to train on.",
-            "Drawn objects are validated on drawn objects.",
-            f"litecli meta-train DATA --val {config.val}",
-            code=ExitCode.USAGE,
-        )
     if config.data:
-        dataset = read_dataset([*config.data, *([config.val] if config.val else [])])
-        if config.val:
-            held_out = len(read_dataset([config.val]).sources)
-        yield from pixels.cache_photos(dataset.paths, resize_side, cache, workers)
+        yield from pixels.cache_photos(dataset.paths, _side(config), cache, workers, read_all)
     else:
-        dataset = drawn_dataset()
-        side, seed, count = config.image_size, config.seed, len(dataset.paths)
-        name = f"drawn {seed} {side} {count}"
-        draw = partial(drawn_image, seed=seed, side=side)
-        yield from pixels.cache(draw, count, name, cache, workers)
+        draw = partial(drawn_image, seed=config.seed, side=_side(config))
+        count, key = len(dataset.paths), _key(config, dataset)
+        yield from pixels.cache(draw, count, key, cache, workers)
+    yield _training_data(config, dataset, held_out, cache)
+
+
+def shared_data(config: TrainConfig, cache: Path) -> TrainingData:
+    """What another process has decoded into `cache`; nothing is decoded, as that one reads it.
+
+    Raises LiteError (MACHINE) where the photos that are here are not those that it found.
+    """
+    dataset, held_out = _dataset(config)
+    if not pixels.is_whole(cache, _key(config, dataset)):
+        raise LiteError(
+            "A process of this run finds other photos than the first one.",
+            "They have changed since, or each machine has its own.",
+            "the same command, once the folders no longer change",
+            code=ExitCode.MACHINE,
+        )
+    return _training_data(config, dataset, held_out, cache)
+
+
+def _dataset(config: TrainConfig) -> tuple[Dataset, int]:
+    """The images of a run, and how many sources at their end are for validation alone."""
+    if not config.data:
+        if config.val:
+            raise LiteError(
+                f"--val {config.val} needs DATA to train on.",
+                "Drawn objects are validated on drawn objects.",
+                f"litecli meta-train DATA --val {config.val}",
+                code=ExitCode.USAGE,
+            )
+        return drawn_dataset(), 0
+    if not config.val:
+        return read_dataset(config.data), 0
+    return read_dataset([*config.data, config.val]), len(read_dataset([config.val]).sources)
+
+
+def _side(config: TrainConfig) -> int:
+    """Pixels of a stored square's side; photos leave room for the centre crop of adapt."""
+    return round(config.image_size / 0.875) if config.data else config.image_size
+
+
+def _key(config: TrainConfig, dataset: Dataset) -> str:
+    """Names the stored squares."""
+    if config.data:
+        return pixels.photos_key(dataset.paths, _side(config))
+    return f"drawn {config.seed} {config.image_size} {len(dataset.paths)}"
+
+
+def _training_data(
+    config: TrainConfig, dataset: Dataset, held_out: int, cache: Path
+) -> TrainingData:
+    """The decoded images, split into training and validation."""
     store = PixelStore(cache)
     training, validation, overlaps = _split(config, dataset, store.usable, held_out)
     if not training or not validation:
@@ -85,7 +126,7 @@ def open_data(config: TrainConfig, cache: Path) -> Iterator[tuple[int, int] | Tr
     if unread:
         warnings.append(f"{unread} files could not be read as photos and are left out")
     key = json.loads((cache / "index.json").read_text())["key"]
-    yield TrainingData(
+    return TrainingData(
         store, key, tuple(training), tuple(validation), tuple(warnings), tuple(overlaps)
     )
 

@@ -22,6 +22,7 @@ from litecli import (
     personalize,
     ranks,
     solvers,
+    torchrun,
 )
 from litecli.audit_data import AuditSettings, drawn_tasks
 from litecli.config import BASELINES, TrainConfig
@@ -253,7 +254,7 @@ def test_one_connected_process_takes_the_steps_of_one_alone(
         return list(stage.steps(0)), [p.detach().cpu() for p in model.parameters()]
 
     alone = run(ranks.ALONE)
-    group = ranks._connect(0, 1)
+    group = torchrun.connect(0, 1)
     try:
         place = Ranks(0, 1, 0, group)
         assert place.device(device) == device and place.exchange("word") == ["word"]

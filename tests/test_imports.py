@@ -19,7 +19,7 @@ LAYERS = (
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "model_files weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
     "devices drawn_classes mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
-    "backbone images heads same_shot model_library profile_library",
+    "torchrun backbone images heads same_shot model_library profile_library",
     "torch_encoder profile_changes confidence pixels model_tensors augment gpu_decoding",
     "library folding model_heads advice sides head_choice composites",
     "selfcheck training_data teacher passes strangers atlas",
@@ -31,10 +31,11 @@ LAYERS = (
     "methods",
     "evaluation",
     "stages validation",
-    "supervised episodic best_model",
-    "run_setup",
+    "supervised_batches episodic best_model",
+    "supervised run_setup",
     "rehearsal audit audit_learner",
     "planning",
+    "training_loop",
     "training",
     "cli",
     "__main__",
@@ -43,7 +44,7 @@ ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
 
 # Everything else runs without torch: adapt, classify, profiles and help start in a moment.
 TORCH_SIDE = {
-    *("ranks", "best_model", "run_setup"),
+    *("ranks", "torchrun", "best_model", "run_setup", "supervised_batches", "training_loop"),
     *("augment", "lite", "film", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
     *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
     *("rehearsal", "task_size", "task_cost", "maml", "solvers", "baselines", "methods", "audit"),
@@ -75,12 +76,7 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.
 
 
 MOST_LINES = 250
-LONGER = {
-    "backbone": "the only file that knows timm; a second one would know it too",
-    "training": "is being split",
-    "supervised": "is being split",
-    "ranks": "is being split",
-}
+LONGER = {"backbone": "the only file that knows timm; a second one would know it too"}
 
 
 def home(path: Path) -> str:

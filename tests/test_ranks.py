@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli import backbone, ranks, storage
+from litecli import backbone, ranks, storage, torchrun
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
@@ -39,7 +39,8 @@ import json, math, os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
 import numpy, torch
-from litecli import best_model, episodic, ranks, run_folder, storage, training
+from litecli import best_model, episodic, ranks, run_folder, storage
+from litecli import torchrun, training, training_loop
 from litecli.cli import main
 
 def write_tensors(model, config, folder, texts):
@@ -365,7 +366,7 @@ def test_what_ends_one_rank_ends_the_run_with_one_message_and_the_state_saved(
     ("setup", "code", "said"),
     [
         ("training.prepared_data = None", 1, "bug in litecli"),  # on rank 0 first
-        ("if rank: training.open_data = None", 1, "Process 1 failed (TypeError"),
+        ("if rank: training.shared_data = None", 1, "Process 1 failed (TypeError"),
         (
             "if rank: training.RunFolder = lambda out: run_folder.RunFolder(out / 'elsewhere')",
             6,
@@ -388,16 +389,16 @@ def test_the_others_wait_for_the_first_as_long_as_it_takes(
 ) -> None:
     """Not as long as processes wait for each other at the start, which is minutes."""
     slow = """
-seconds, validate = [3], training.validate
+seconds, validate = [3], training_loop.validate
 def validate_late(*arguments):
     time.sleep(seconds.pop() if seconds else 0)
     return validate(*arguments)
-training.validate = validate_late
-ranks.WAITING = timedelta(seconds=2)
+training_loop.validate = validate_late
+torchrun.WAITING = timedelta(seconds=2)
 """
     ended = launch(config, 2, setup=slow)
     assert ended.codes == [6, 0] and "Another process" in ended.err[0]
-    assert ranks.WAITING.days >= 7
+    assert torchrun.WAITING.days >= 7
 
 
 @pytest.mark.parametrize(
@@ -412,14 +413,14 @@ ranks.WAITING = timedelta(seconds=2)
     ],
 )
 def test_variables_that_make_no_sense_are_refused(environ: dict[str, str]) -> None:
-    with pytest.raises(LiteError, match="describe no place") as caught, ranks.joined(environ):
+    with pytest.raises(LiteError, match="describe no place") as caught, torchrun.joined(environ):
         pass
     assert caught.value.code == ExitCode.USAGE
 
 
 def test_one_process_joins_nobody() -> None:
     for environ in ({}, {"RANK": "0", "WORLD_SIZE": "1"}):
-        with ranks.joined(environ) as found:
+        with torchrun.joined(environ) as found:
             assert found is ranks.ALONE
 
 
@@ -429,10 +430,13 @@ def test_a_run_without_an_address_or_without_its_others_is_refused(
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     environ = {"RANK": "0", "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    with pytest.raises(LiteError, match="did not come together") as caught, ranks.joined(environ):
+    with (
+        pytest.raises(LiteError, match="did not come together") as caught,
+        torchrun.joined(environ),
+    ):
         pass
     assert caught.value.code == ExitCode.MACHINE and "MASTER_ADDR" in caught.value.why
-    ended = launch(config, 2, setup="ranks.JOINING = timedelta(seconds=1)", started=1)
+    ended = launch(config, 2, setup="torchrun.JOINING = timedelta(seconds=1)", started=1)
     assert ended.codes == [6] and "2 processes of this run did not come" in ended.err[0]
 
 

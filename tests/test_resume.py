@@ -16,7 +16,7 @@ import pytest
 from litecli import (
     best_model,
     storage,
-    training,
+    training_loop,
 )
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
@@ -85,7 +85,7 @@ def test_a_run_that_is_stopped_once_ends_the_same(
         ("torch.nn.functional.cross_entropy", 2),  # in a supervised step
         ("torch.optim.AdamW.step", 2),
         ("torch.nn.utils.clip_grad_norm_", 5),  # in a step of episodes
-        ("litecli.training.validate", 3),
+        ("litecli.training_loop.validate", 3),
         ("litecli.best_model.write_model", 1),
     ],
 )
@@ -95,7 +95,7 @@ def test_ctrl_c_in_the_middle_of_a_step_leaves_a_state_that_goes_on(
     whole = replace(config, out=str(tmp_path / "whole"))
     events_of(whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "SAVE_EVERY", -1.0)
+        patch.setattr(training_loop, "SAVE_EVERY", -1.0)
         interrupt(patch, place, call)
         with pytest.raises(KeyboardInterrupt):
             events_of(config)
@@ -125,7 +125,7 @@ def interrupt(patch: pytest.MonkeyPatch, place: str, call: int) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from litecli import best_model, storage, training
+from litecli import best_model, storage, training, training_loop
 from litecli.cli.train_config import read_toml
 from litecli.config import TrainConfig
 
@@ -135,7 +135,7 @@ def write_tensors(model, config, folder, texts):
 
 best_model.write_model = write_tensors
 training.RunFolder.draw_curves = lambda self: None
-training.SAVE_EVERY = -1.0  # a state after every step
+training_loop.SAVE_EVERY = -1.0  # a state after every step
 rename, saves = Path.rename, []
 
 def killing(self, target):

@@ -12,6 +12,7 @@ from litecli import (
     augment,
     backbone,
     supervised,
+    supervised_batches,
 )
 from litecli.atlas import Atlas
 from litecli.config import PretrainConfig, TrainConfig
@@ -60,14 +61,14 @@ def test_composites_are_imitated_but_never_classified(config: TrainConfig, tmp_p
     for mix in (0.0, 0.5, 1.0):
         stage = taught_stage(config, model, tmp_path / str(mix), mix=mix)
         labels = torch.cat([stage.batch(k).labels for k in range(3)])
-        share = float((labels == supervised.NO_LABEL).float().mean())
+        share = float((labels == supervised_batches.NO_LABEL).float().mean())
         assert share == mix if mix in (0, 1) else 0.2 < share < 0.8
         batch = stage.batch(0)
         model.network.eval().requires_grad_(False)
         stage.extra.requires_grad_(False)
-        nothing = batch._replace(labels=torch.full_like(batch.labels, supervised.NO_LABEL))
+        nothing = batch._replace(labels=torch.full_like(batch.labels, supervised_batches.NO_LABEL))
         losses[mix] = float(stage.loss(batch) - stage.loss(nothing))
-        kept = batch.labels != supervised.NO_LABEL
+        kept = batch.labels != supervised_batches.NO_LABEL
         inputs = augment.standardised(stage._lit(batch), model.backbone.preprocess)
         logits = stage.extra["classifier"](model.network(inputs))
         if mix < 1:  # the mean over those that have a label
@@ -91,7 +92,7 @@ def test_a_student_sees_what_its_live_teacher_sees(config: TrainConfig, tmp_path
             layer = stage.extra[name]
             layer.weight.copy_(torch.diag(1 / std).view(layer.weight.shape))
             layer.bias.copy_(-mean / std)
-        labels = torch.full_like(batch.labels, supervised.NO_LABEL)
+        labels = torch.full_like(batch.labels, supervised_batches.NO_LABEL)
         alike = float(stage.loss(batch._replace(labels=labels)))
         mirrored = batch._replace(labels=labels, pixels=batch.pixels.flip(-1))
         assert float(stage.loss(mirrored)) == pytest.approx(0, abs=1e-3)  # both see it mirrored
@@ -99,7 +100,7 @@ def test_a_student_sees_what_its_live_teacher_sees(config: TrainConfig, tmp_path
 
 
 def test_crops_of_large_images_may_be_a_small_part_of_them() -> None:
-    shares = supervised.smallest_crops(np.array([0, 30, 64, 80, 400]))
+    shares = supervised_batches.smallest_crops(np.array([0, 30, 64, 80, 400]))
     np.testing.assert_allclose(shares, [0.4, 0.4, (40 / 64) ** 2, 0.25, 0.12])
 
 
@@ -121,9 +122,9 @@ def test_an_atlas_makes_the_pictures_that_threads_would(config: TrainConfig) -> 
 def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfig) -> None:
     growing = PretrainConfig(image_size=96, last_image_size=170).image_sizes
     assert growing == [96, 128, 160, 170]
-    sizes = [supervised.image_size(growing, k, 12) for k in range(12)]
+    sizes = [supervised_batches.image_size(growing, k, 12) for k in range(12)]
     assert sizes == [96] * 7 + [128] * 2 + [160] * 2 + [170]
-    assert supervised.image_size([96], 11, 12) == 96
+    assert supervised_batches.image_size([96], 11, 12) == 96
     pretrain = replace(config.pretrain, image_size=32, last_image_size=48)
     config = replace(config, pretrain=pretrain)
     data = opened(config)
@@ -136,9 +137,9 @@ def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfi
 def test_balance_brings_small_collections_as_often_as_large_ones(config: TrainConfig) -> None:
     large = Source("large", ("a", "b"), (tuple(range(45)), tuple(range(45, 90))))
     small = Source("small", ("c",), (tuple(range(90, 100)),))
-    assert supervised.image_shares([large, small], 0.0) is None
+    assert supervised_batches.image_shares([large, small], 0.0) is None
     for balance, share in ((1.0, 0.5), (0.5, 0.25)):  # sizes 90 and 10: their roots are 3 : 1
-        shares = supervised.image_shares([large, small], balance)
+        shares = supervised_batches.image_shares([large, small], balance)
         assert shares is not None and len(shares) == 100
         np.testing.assert_allclose([shares.sum(), shares[90:].sum()], [1, share])
     config = replace(config, pretrain=replace(config.pretrain, balance=1.0, images=800, batch=8))

@@ -15,6 +15,7 @@ from litecli import (
     episodic,
     run_setup,
     supervised,
+    supervised_batches,
 )
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
@@ -194,7 +195,7 @@ def test_a_supervised_loss_that_is_not_a_number_leaves_no_trace(
         calls: list[int] = []
         original = supervised.SupervisedStage.loss
 
-        def loss(self: supervised.SupervisedStage, batch: supervised.Batch) -> Tensor:
+        def loss(self: supervised.SupervisedStage, batch: supervised_batches.Batch) -> Tensor:
             calls.append(1)
             return original(self, batch) * (1 if len(calls) < 2 else float("nan"))
 

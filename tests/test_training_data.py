@@ -13,7 +13,11 @@ from PIL import Image
 from litecli import (
     drawn_classes,
     episodic,
-    supervised,
+    gpu_decoding,
+    images,
+    run_setup,
+    supervised_batches,
+    training_data,
 )
 from litecli.config import TrainConfig
 from litecli.episodes import Episode
@@ -124,5 +128,46 @@ def test_without_data_drawn_objects_are_the_classes(
 def test_a_store_is_read_as_the_stages_read_it(config: TrainConfig) -> None:
     data = opened(config)
     assert isinstance(data.store, PixelStore) and data.store.usable.all()
-    numbers, labels = supervised.labelled_images(data.training)
+    numbers, labels = supervised_batches.labelled_images(data.training)
     assert np.bincount(labels).tolist() == [6, 6, 6, 6] and len(set(numbers.tolist())) == 24
+
+
+def test_on_a_gpu_the_photos_are_decoded_there(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = save_folder(tmp_path / "train", ["robin", "tit"], 3)
+    config = replace(config, data=(str(train),), val=str(train), workers=3)
+    asked: list[tuple[object, ...]] = []
+
+    def read_all(paths: list[Path], side: int, workers: int, *, device: torch.device) -> object:
+        asked.append((side, workers, device.type))
+        return iter([images.load_pixels(path, side) for path in paths])
+
+    monkeypatch.setattr(gpu_decoding, "read_all", read_all)
+    for device in ("cpu", "cuda"):
+        cache = tmp_path / device
+        for _ in run_setup.prepared_data(config, cache, torch.device(device)):
+            pass
+    assert asked == [(round(config.image_size / 0.875), 3, "cuda")]
+    assert (tmp_path / "cpu/pixels.u8").read_bytes() == (tmp_path / "cuda/pixels.u8").read_bytes()
+
+
+def test_another_process_reads_what_the_first_one_decoded(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    train = save_folder(tmp_path / "train", ["robin", "tit"], 3)
+    config = replace(config, data=(str(train),), val=str(train))
+    first = opened(config)
+    cache = Path(config.out) / "cache"
+    assert training_data.shared_data(config, cache).training == first.training
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir())
+    Image.new("RGB", (16, 16), "red").save(train / "robin" / "new.png")
+    with pytest.raises(LiteError, match="other photos") as error:
+        training_data.shared_data(config, cache)
+    assert error.value.code == ExitCode.MACHINE
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir()) == before
+    drawn = replace(config, data=(), val="")
+    with pytest.raises(LiteError, match="other photos"):
+        training_data.shared_data(drawn, cache)
+    opened(drawn)
+    assert training_data.shared_data(drawn, cache).key == opened(drawn).key

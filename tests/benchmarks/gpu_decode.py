@@ -2,10 +2,10 @@
 
     python tests/benchmarks/gpu_decode.py [--photos 64] [--seconds 3] [--device cuda]
 
-Both ways turn files that are in memory into uint8 squares of 224 px. `loader` is what adapt and
-training use, Pillow decoding to a smaller size in one thread a core. `nvJPEG` decodes batches to
-full size on the device and resizes them there, antialiased. With `--device cpu` torchvision decodes
-on the processor, to try the script.
+Both ways turn files into uint8 squares of 224 px, as a training run does for its cache. `loader`
+is Pillow, which decodes to a smaller size, in one thread a core. `nvJPEG` is
+`litecli.gpu_decoding`: whole pictures, many at once, shrunk on the device. With `--device cpu`
+torchvision decodes on the processor, to try the script.
 """
 
 import argparse
@@ -14,58 +14,42 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from made_photos import MEGAPIXELS_12, write_photos
-from torch import Tensor
-from torch.nn import functional
 
-from litecli import images
+from litecli import gpu_decoding, images
 from litecli.threads import in_order, workers
 
-SIDE, BATCH = 224, 32
+SIDE = 224
 SIZES = (MEGAPIXELS_12, (1600, 1200))
+Squares = list[np.ndarray | None]  # uint8 [224, 224, 3]
 
 
-def by_loader(files: list[bytes]) -> object:
-    """Squares uint8 [224, 224, 3] of all files, in one thread a core."""
-    return [*in_order(lambda data: images.load_pixels(data, SIDE), files)]
+def by_loader(paths: list[Path]) -> Squares:
+    """Every photo's square, in one thread a core."""
+    return [*in_order(lambda path: images.load_pixels(path, SIDE), paths)]
 
 
-def by_torchvision(files: list[bytes], device: str) -> Tensor:
-    """Squares uint8 [N, 3, 224, 224] on the device."""
-    from torchvision.io import ImageReadMode, decode_jpeg
-
-    squares = []
-    for start in range(0, len(files), BATCH):
-        batch = [
-            torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            for data in files[start : start + BATCH]
-        ]
-        decoded = decode_jpeg(batch, mode=ImageReadMode.RGB, device=device)
-        squares += [_square(picture) for picture in decoded]
-    done = torch.stack(squares)
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return done
+def by_device(paths: list[Path], device: torch.device) -> Squares:
+    """The same squares, decoded on the device."""
+    return [*gpu_decoding.read_all(paths, SIDE, workers(), device=device)]
 
 
-def _square(picture: Tensor) -> Tensor:
-    """The centre square of a picture uint8 [3, H, W] at 224 px."""
-    edge = min(picture.shape[1:])
-    top, left = (picture.shape[1] - edge) // 2, (picture.shape[2] - edge) // 2
-    cut = picture[None, :, top : top + edge, left : left + edge].float()
-    small = functional.interpolate(cut, (SIDE, SIDE), mode="bilinear", antialias=True)
-    return small[0].round().clamp(0, 255).byte()
-
-
-def rate(work: Callable[[list[bytes]], object], files: list[bytes], seconds: float) -> float:
+def rate(work: Callable[[list[Path]], Squares], paths: list[Path], seconds: float) -> float:
     """Photos a second, after a first round that does not count."""
-    work(files)
+    work(paths)
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        work(files)
-        done += len(files)
+        work(paths)
+        done += len(paths)
     return done / (time.perf_counter() - began)
+
+
+def difference(one: Squares, other: Squares) -> float:
+    """Mean absolute difference of two ways' squares, in grey levels of 255."""
+    pairs = zip(one, other, strict=True)
+    return float(np.mean([np.abs(a.astype(int) - b).mean() for a, b in pairs if a is not None]))
 
 
 def main() -> None:
@@ -74,24 +58,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     arguments = parser.parse_args()
+    device = torch.device(arguments.device)
     print(f"{arguments.photos} photos to {SIDE} px, {workers()} cores, {arguments.device}")
-    print(f"{'size':>12} {'MB each':>8} {'loader /s':>10} {'nvJPEG /s':>10} {'ratio':>6}")
+    print(f"{'size':>12} {'MB each':>8} {'loader /s':>10} {'nvJPEG /s':>10} {'ratio':>6} differ by")
     for size in SIZES:
         with tempfile.TemporaryDirectory() as name:
             made = write_photos(Path(name), min(8, arguments.photos), 1, size)
-            different = [path.read_bytes() for path in made]
-        files = [different[n % len(different)] for n in range(arguments.photos)]
-        loader = rate(by_loader, files, arguments.seconds)
-        megabytes = sum(map(len, different)) / len(different) / 1e6
-        line = f"{size[0]:>7}x{size[1]:<4} {megabytes:>8.2f} {loader:>10.0f}"
-        try:
-            on_device = rate(
-                lambda chosen: by_torchvision(chosen, arguments.device), files, arguments.seconds
-            )
-        except (RuntimeError, ImportError, OSError) as error:
-            print(f"{line} not there: {str(error).splitlines()[0][:100]}", flush=True)
-            continue
-        print(f"{line} {on_device:>10.0f} {on_device / loader:>6.2f}", flush=True)
+            paths = [made[n % len(made)] for n in range(arguments.photos)]
+            megabytes = sum(path.stat().st_size for path in made) / len(made) / 1e6
+            loader = rate(by_loader, paths, arguments.seconds)
+            nvjpeg = rate(lambda some: by_device(some, device), paths, arguments.seconds)
+            apart = difference(by_device(made, device), by_loader(made))
+        sides = f"{size[0]:>7}x{size[1]:<4}"
+        speeds = f"{loader:>10.0f} {nvjpeg:>10.0f} {nvjpeg / loader:>6.2f}"
+        print(f"{sides} {megabytes:>8.2f} {speeds} {apart:.2f}", flush=True)
 
 
 if __name__ == "__main__":
