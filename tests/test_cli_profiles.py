@@ -51,6 +51,9 @@ def test_use_show_and_path(two, tmp_path: Path) -> None:
     assert two("profiles", "path")[1] == f"{library.profile_path('garage')}\n"
     told = json.loads(two("profiles", "show", "kitchen", "--json")[1])
     assert told["objects"] == [{"label": "bowl", "photos": 3}, {"label": "wallet", "photos": 2}]
+    assert told["unknown_threshold"] == library.load_profile("kitchen").unknown_threshold
+    garage = library.load_profile("garage").unknown_threshold
+    assert f"  unknown above novelty {garage:.4g}" in out.splitlines()
 
 
 def test_rename_remove_undo(two, tmp_path: Path) -> None:

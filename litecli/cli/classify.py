@@ -56,7 +56,10 @@ def classify(
         bool, typer.Option("--no-unknown", help="Always name an object, never unknown.")
     ] = False,
     unknown_threshold: Annotated[
-        float | None, typer.Option(help="Novelty above which a photo is unknown.")
+        float | None,
+        typer.Option(
+            help="Novelty (see --json) above which a photo is unknown; else the profile's own."
+        ),
     ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the answers to this CSV file.")

@@ -95,6 +95,7 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
                 "folder": profile.folder,
                 "objects": [{"label": label, "photos": photos[label]} for label in profile.labels],
                 "check": profile.check,
+                "unknown_threshold": profile.unknown_threshold,
             }
         )
         return
@@ -103,6 +104,7 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
     out.result(f"  photos  {profile.folder}")
     out.result(f"  file    {where} ({size(where.stat().st_size)})")
     out.result(f"  model   {profile.model_name}, head {profile.head}")
+    out.result(f"  unknown above novelty {profile.unknown_threshold:.4g}")
     rows = [(shortened(label), str(photos[label])) for label in profile.labels]
     out.table(("object", "photos"), rows, right="photos")
 
