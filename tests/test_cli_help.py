@@ -12,6 +12,7 @@ import typer.main
 
 from litecli.cli import main
 from litecli.cli.app import ORDER, app
+from litecli.config import HEADS, TrainConfig
 
 HEAVY = ("torch", "timm", "onnxruntime", "numpy", "PIL", "safetensors")
 ROOT = typer.main.get_command(app)
@@ -66,6 +67,27 @@ def test_every_command_has_help_examples_and_the_common_options(
     given = examples(ALL[path])
     assert (2 if len(path) == 1 else 1) <= len(given) <= 4
     assert all(example in text for example in given)
+
+
+SHOWN_OTHERWISE = {"augment": "augment", "workers": "auto"}  # a flag's name, and 0
+CONTEXT = ALL["meta-train",].make_context("meta-train", [], resilient_parsing=True)
+SETTINGS = {
+    option.name: option.get_help_record(CONTEXT)[1]
+    for option in ALL["meta-train",].params
+    if getattr(TrainConfig(), option.name, "") not in ("", ()) and option.name != "pooled"
+}
+
+
+@pytest.mark.parametrize("name", sorted({*SETTINGS} - {"stratified", "strict_split"}))
+def test_meta_train_shows_the_default_of_a_setting(name: str) -> None:
+    default = SHOWN_OTHERWISE.get(name, getattr(TrainConfig(), name))
+    assert SETTINGS[name].endswith(f"[default: {default}]")
+
+
+@pytest.mark.parametrize("path", [("adapt",), ("evaluate",), ("models", "fetch")], ids=" ".join)
+def test_help_names_every_head(path: tuple[str, ...]) -> None:
+    (help,) = (parameter.help for parameter in ALL[path].params if parameter.name == "head")
+    assert all(head in help for head in HEADS)
 
 
 LINES = [line for command in (ROOT, *ALL.values()) for line in examples(command)]

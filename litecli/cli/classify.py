@@ -48,9 +48,9 @@ def classify(
     profile: Annotated[
         str | None, typer.Option("--profile", "-p", help="Profile name or file; else the current.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Show this many answers.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Show this many answers per photo.")] = 1,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show your photo that is most alike.")
+        bool, typer.Option("--explain", help="Show which of your photos is most alike.")
     ] = False,
     no_unknown: Annotated[
         bool, typer.Option("--no-unknown", help="Always name an object, never unknown.")
@@ -68,7 +68,7 @@ def classify(
         Path | None, typer.Option("--report", help="Write a page with the photos and answers.")
     ] = None,
     stdin_paths: Annotated[
-        bool, typer.Option("--stdin-paths", help="Read paths from stdin, one a line.")
+        bool, typer.Option("--stdin-paths", help="Read paths from stdin, one per line.")
     ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")

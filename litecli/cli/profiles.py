@@ -117,7 +117,9 @@ def use(common: Common, name: Name) -> None:
     _done(common, profile.name, f'"{profile.name}" is the current profile now.')
 
 
-def rename(common: Common, name: Name, new_name: Annotated[str, typer.Argument()]) -> None:
+def rename(
+    common: Common, name: Name, new_name: Annotated[str, typer.Argument(help="Its new name.")]
+) -> None:
     """Give a profile another name."""
     from litecli import library
 
