@@ -89,7 +89,9 @@ def forecast_text(learned: "Adaptation") -> str:
         text = "There was nothing to check: how well it does shows with a second photo of each."
     shares = {
         "other things": learned.false_accepts.get("other_things"),
-        "things as alike as yours are to each other": learned.false_accepts.get("withheld_objects"),
+        "close look-alikes (as similar as your objects are to each other)": (
+            learned.false_accepts.get("withheld_objects")
+        ),
     }
     told = [
         f"of {name}, {rough_share(1 - taken)}"
@@ -103,7 +105,7 @@ def forecast_text(learned: "Adaptation") -> str:
 
 
 def rough_share(share: float) -> str:
-    """A share as a word: one profile cannot promise a percentage (decision 6)."""
+    """A share as a word: one profile cannot promise a percentage."""
     steps = ((0.95, "nearly all"), (0.8, "most"), (0.6, "more than half"), (0.4, "about half"))
     return next((word for least, word in steps if share >= least), "few")
 
