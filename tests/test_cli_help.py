@@ -1,10 +1,12 @@
 """The help: quick, in order, and with examples that can be typed."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,7 +95,25 @@ def test_help_names_every_head(path: tuple[str, ...]) -> None:
 LINES = [line for command in (ROOT, *ALL.values()) for line in examples(command)]
 
 
-@pytest.mark.parametrize("line", LINES)
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def lines_of_readme() -> list[str]:
+    """The litecli commands in README's blocks, and those in its text that have options."""
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    # Also "$ litecli adapt", ".venv/bin/litecli demo" and "torchrun ... -m litecli meta-train".
+    lines = re.findall(r"^(?:\$ |.* -m |.*/bin/)?(litecli(?: .*)?)$", blocks, re.MULTILINE)
+    return lines + re.findall(r"`(litecli [^`\n]* -[^`\n]*)`", README)
+
+
+def test_readme_is_read_whole() -> None:
+    lines = lines_of_readme()
+    assert "litecli demo" in lines and "litecli adapt ./my_objects" in lines
+    assert any("--ridge-lambda" in line for line in lines)
+    assert sum(line.startswith("litecli meta-train") for line in lines) > 5
+
+
+@pytest.mark.parametrize("line", [*LINES, *lines_of_readme()])
 def test_every_example_parses(line: str) -> None:
     arguments = shlex.split(line)[1:]
     command: Any = ROOT

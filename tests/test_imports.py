@@ -1,6 +1,7 @@
 """The architecture, read off the syntax trees: one direction of imports, a torch-free side."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,6 +122,15 @@ def test_the_reader_of_imports_sees_them_all() -> None:
 
 def test_every_file_has_a_row_and_every_row_its_files() -> None:
     assert {home(path) for path in FILES} == set(ROW)
+
+
+def test_readme_lists_every_file() -> None:
+    root = Path(__file__).parent.parent
+    table = root.joinpath("README.md").read_text(encoding="utf-8").partition("## Files")[2]
+    listed = re.findall(r"^\| `(\S+)` \|", table, re.MULTILINE)
+    assert len(listed) == len(set(listed)) and all((root / name).exists() for name in listed)
+    files = {f"litecli/{path.name}" for path in PACKAGE.glob("*.py")} - {"litecli/__init__.py"}
+    assert {name for name in listed if name.endswith(".py")} == files
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
