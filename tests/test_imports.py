@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import litecli
 
 PACKAGE = Path(litecli.__file__).parent
+ROOT = Path(__file__).parent.parent
 
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
@@ -124,11 +126,20 @@ def test_every_file_has_a_row_and_every_row_its_files() -> None:
     assert {home(path) for path in FILES} == set(ROW)
 
 
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (*project["dependencies"], *project["optional-dependencies"]["test"])
+    declared = {re.split("[<>=]", line)[0].lower().replace("_", "-") for line in lines}
+    names = {name for path in FILES for name in packages(path)}
+    names -= {"litecli", *sys.stdlib_module_names}
+    spelt = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    assert {spelt.get(name, name).lower().replace("_", "-") for name in names} <= declared
+
+
 def test_readme_lists_every_file() -> None:
-    root = Path(__file__).parent.parent
-    table = root.joinpath("README.md").read_text(encoding="utf-8").partition("## Files")[2]
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
     listed = re.findall(r"^\| `(\S+)` \|", table, re.MULTILINE)
-    assert len(listed) == len(set(listed)) and all((root / name).exists() for name in listed)
+    assert len(listed) == len(set(listed)) and all((ROOT / name).exists() for name in listed)
     files = {f"litecli/{path.name}" for path in PACKAGE.glob("*.py")} - {"litecli/__init__.py"}
     assert {name for name in listed if name.endswith(".py")} == files
 
