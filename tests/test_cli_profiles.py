@@ -8,6 +8,7 @@ import pytest
 from litecli import library
 from litecli.config import ModelConfig
 from litecli.model_library import open_model
+from litecli.threads import workers
 
 
 @pytest.fixture
@@ -137,6 +138,7 @@ def test_doctor_finds_nothing_wrong(run, own_home: Path) -> None:
     assert "torch " in out and "can be read" in out and "tiny (current)" in out
     told = json.loads(run("doctor", "--json")[1])
     assert told["schema"] == "litecli.doctor/1" and told["problems"] == []
+    assert told["cores"] == str(workers())  # those that this process may use
 
 
 def test_doctor_shows_a_home_that_cannot_be_written(run, tmp_path: Path, monkeypatch) -> None:

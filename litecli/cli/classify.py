@@ -16,9 +16,9 @@ import typer
 
 from litecli.cli.answer_page import AnswerPage
 from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
-from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import Output, counted, shortened
-from litecli.cli.photo_arguments import expand, show_skipped
+from litecli.cli.options import Common, command, csv_not_written, on_the_processor
+from litecli.cli.output import Output, counted, shortened, show_skipped
+from litecli.cli.photo_arguments import expand
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def classify(
     learned = library.load_profile(profile)
     page = AnswerPage(report, learned, image) if report is not None else None
     chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
-    show_skipped(out, skipped)
+    show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
     answers = predictions.classify(
         [p.path for p in chosen] if image is None else [(STDIN, image)],
         learned,
@@ -143,11 +143,7 @@ def open_csv(path: Path) -> Any:
     try:
         file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1)
     except OSError as error:
-        raise LiteError(
-            f"Cannot write {path}: {(error.strerror or str(error)).lower()}.",
-            fix="--csv FILE in a folder you can write to",
-            code=ExitCode.MACHINE,
-        ) from error
+        raise csv_not_written(path, error) from error
     csv.writer(file).writerow(CSV_HEADER)
     return file
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from litecli.cli.adapt import check_head
-from litecli.cli.options import HEAD_NAMES, Common, command, on_the_processor
+from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on_the_processor
 from litecli.cli.output import Output, counted, duration
 from litecli.config import BASELINES, Baseline
 from litecli.errors import ExitCode, LiteError
@@ -213,9 +213,4 @@ def append_csv(path: Path, record: dict[str, object]) -> None:
                 writer.writeheader()
             writer.writerow(record)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise LiteError(
-            f"Cannot write {path}: {reason}.",
-            fix="--csv FILE in a folder you can write to",
-            code=ExitCode.MACHINE,
-        ) from error
+        raise csv_not_written(path, error) from error
