@@ -39,7 +39,7 @@ def draw(rows: "Sequence[Row]", title: str) -> bytes:
             axes.set_title(heading, loc="left", fontsize=10)
         line[0].set_ylabel("all that is learned" if part == "all" else part)
     for axes in grid[-1]:
-        axes.set_xlabel("H, support photos that go back")
+        axes.set_xlabel("H, support photos back-propagated")
     lines, names = grid[0][0].get_legend_handles_labels()
     figure.legend(lines, names, loc="outside lower center", ncols=len(names), frameon=False)
     figure.suptitle(title, fontsize=11)

@@ -1,8 +1,8 @@
-"""litecli.cli.answers: one answer as words, tabs and CSV."""
+"""litecli.cli.answers: one answer as words, tabs, CSV and JSON."""
 
 import io
 
-from litecli.cli.answers import Style, csv_row, lines_for_people, tsv
+from litecli.cli.answers import Style, answer_json, csv_row, lines_for_people, tsv
 from litecli.cli.output import Output
 from litecli.predictions import Prediction
 
@@ -45,6 +45,11 @@ def test_tabs_for_programs() -> None:
     ]
     odd = Prediction("a\tb\n.jpg", "k\tx", True, 1.0, {"k\tx": 1.0}, None)
     assert list(tsv(odd, Style(1))) == ["a\\tb\\n.jpg\tk\\tx\t1.0000"]
+
+
+def test_a_photo_that_cannot_be_read_has_no_novelty() -> None:
+    assert answer_json(BROKEN)["novelty"] is None
+    assert answer_json(SURE)["novelty"] == SURE.novelty
 
 
 def test_csv_keeps_the_best_object_of_an_unknown_photo() -> None:

@@ -52,9 +52,10 @@ def test_json_lines_follow_their_schema(learned) -> None:
     code, out, _ = learned("classify", "inbox", "--json")
     for line in out.splitlines():
         told = json.loads(line)
-        assert list(told) == (
-            ["schema", "path", "label", "known", "confidence", "scores", "nearest", "error"]
-        )
+        assert list(told) == [
+            *("schema", "path", "label", "known", "confidence", "scores", "nearest", "error"),
+            "novelty",
+        ]
         assert told["schema"] == "litecli.classify/1" and told["error"] is None
         assert sum(told["scores"].values()) == pytest.approx(1)
         assert told["confidence"] == max(told["scores"].values())
@@ -104,6 +105,16 @@ def test_unknown_and_the_exit_code_for_it(learned) -> None:
     told = json.loads(learned(*strict, "--json")[1])
     assert told["known"] is False and told["label"] == "keys"
     assert learned("classify", "inbox/0.jpg", "--no-unknown", "--fail-on-unknown")[0] == 0
+
+
+def test_the_novelty_in_the_answer_is_what_the_threshold_is_set_by(learned) -> None:
+    profile = json.loads(learned("profiles", "show", "--json")[1])
+    told = json.loads(learned("classify", "inbox/0.jpg", "--json")[1])
+    assert told["known"] is (told["novelty"] <= profile["unknown_threshold"])
+    for more, known in ((1e-6, True), (-1e-6, False)):
+        level = f"{told['novelty'] + more:.9f}"
+        again = learned("classify", "inbox/0.jpg", "--json", "--unknown-threshold", level)[1]
+        assert json.loads(again)["known"] is known
 
 
 def test_a_bad_file_inside_a_folder_is_no_failure(learned) -> None:

@@ -1,10 +1,12 @@
 """The help: quick, in order, and with examples that can be typed."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import typer.main
 
 from litecli.cli import main
 from litecli.cli.app import ORDER, app
+from litecli.config import HEADS, TrainConfig
 
 HEAVY = ("torch", "timm", "onnxruntime", "numpy", "PIL", "safetensors")
 ROOT = typer.main.get_command(app)
@@ -68,10 +71,49 @@ def test_every_command_has_help_examples_and_the_common_options(
     assert all(example in text for example in given)
 
 
+SHOWN_OTHERWISE = {"augment": "augment", "workers": "auto"}  # a flag's name, and 0
+CONTEXT = ALL["meta-train",].make_context("meta-train", [], resilient_parsing=True)
+SETTINGS = {
+    option.name: option.get_help_record(CONTEXT)[1]
+    for option in ALL["meta-train",].params
+    if getattr(TrainConfig(), option.name, "") not in ("", ()) and option.name != "pooled"
+}
+
+
+@pytest.mark.parametrize("name", sorted({*SETTINGS} - {"stratified", "strict_split"}))
+def test_meta_train_shows_the_default_of_a_setting(name: str) -> None:
+    default = SHOWN_OTHERWISE.get(name, getattr(TrainConfig(), name))
+    assert SETTINGS[name].endswith(f"[default: {default}]")
+
+
+@pytest.mark.parametrize("path", [("adapt",), ("evaluate",), ("models", "fetch")], ids=" ".join)
+def test_help_names_every_head(path: tuple[str, ...]) -> None:
+    (help,) = (parameter.help for parameter in ALL[path].params if parameter.name == "head")
+    assert all(head in help for head in HEADS)
+
+
 LINES = [line for command in (ROOT, *ALL.values()) for line in examples(command)]
 
 
-@pytest.mark.parametrize("line", LINES)
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def lines_of_readme() -> list[str]:
+    """The litecli commands in README's blocks, and those in its text that have options."""
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+    # Also "$ litecli adapt", ".venv/bin/litecli demo" and "torchrun ... -m litecli meta-train".
+    lines = re.findall(r"^(?:\$ |.* -m |.*/bin/)?(litecli(?: .*)?)$", blocks, re.MULTILINE)
+    return lines + re.findall(r"`(litecli [^`\n]* -[^`\n]*)`", README)
+
+
+def test_readme_is_read_whole() -> None:
+    lines = lines_of_readme()
+    assert "litecli demo" in lines and "litecli adapt ./my_objects" in lines
+    assert any("--ridge-lambda" in line for line in lines)
+    assert sum(line.startswith("litecli meta-train") for line in lines) > 5
+
+
+@pytest.mark.parametrize("line", [*LINES, *lines_of_readme()])
 def test_every_example_parses(line: str) -> None:
     arguments = shlex.split(line)[1:]
     command: Any = ROOT

@@ -8,6 +8,7 @@ import pytest
 from litecli import library
 from litecli.config import ModelConfig
 from litecli.model_files import open_model
+from litecli.threads import workers
 
 
 @pytest.fixture
@@ -51,6 +52,9 @@ def test_use_show_and_path(two, tmp_path: Path) -> None:
     assert two("profiles", "path")[1] == f"{library.profile_path('garage')}\n"
     told = json.loads(two("profiles", "show", "kitchen", "--json")[1])
     assert told["objects"] == [{"label": "bowl", "photos": 3}, {"label": "wallet", "photos": 2}]
+    assert told["unknown_threshold"] == library.load_profile("kitchen").unknown_threshold
+    garage = library.load_profile("garage").unknown_threshold
+    assert f"  unknown above novelty {garage:.4g}" in out.splitlines()
 
 
 def test_rename_remove_undo(two, tmp_path: Path) -> None:
@@ -134,6 +138,7 @@ def test_doctor_finds_nothing_wrong(run, own_home: Path) -> None:
     assert "torch " in out and "can be read" in out and "tiny (current)" in out
     told = json.loads(run("doctor", "--json")[1])
     assert told["schema"] == "litecli.doctor/1" and told["problems"] == []
+    assert told["cores"] == str(workers())  # those that this process may use
 
 
 def test_doctor_shows_a_home_that_cannot_be_written(run, tmp_path: Path, monkeypatch) -> None:

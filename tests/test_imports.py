@@ -1,7 +1,9 @@
 """The architecture, read off the syntax trees: one direction of imports, a torch-free side."""
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 import litecli
 
 PACKAGE = Path(litecli.__file__).parent
+ROOT = Path(__file__).parent.parent
 
 # A file imports only from rows above its own. A new file has to find its row.
 LAYERS = (
@@ -133,6 +136,24 @@ def test_files_are_short() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
     long = {home(path): count for path, count in lines.items() if count > MOST_LINES}
     assert set(long) <= set(LONGER), long
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = (*project["dependencies"], *project["optional-dependencies"]["test"])
+    declared = {re.split("[<>=]", line)[0].lower().replace("_", "-") for line in lines}
+    names = {name for path in FILES for name in packages(path)}
+    names -= {"litecli", *sys.stdlib_module_names}
+    spelt = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    assert {spelt.get(name, name).lower().replace("_", "-") for name in names} <= declared
+
+
+def test_readme_lists_every_file() -> None:
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
+    listed = re.findall(r"^\| `(\S+)` \|", table, re.MULTILINE)
+    assert len(listed) == len(set(listed)) and all((ROOT / name).exists() for name in listed)
+    files = {f"litecli/{path.name}" for path in PACKAGE.glob("*.py")} - {"litecli/__init__.py"}
+    assert {name for name in listed if name.endswith(".py")} == files
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -83,7 +83,7 @@ def test_the_last_line_of_adapt_is_a_range_and_words(
     assert forecast_text(learned) == (
         "On new photos of these, expect 8 to 9 of 10 right. "
         "Of other things, nearly all will be called unknown; "
-        "of things as alike as yours are to each other, about half."
+        "of close look-alikes (as similar as your objects are to each other), about half."
     )
     alone = replace(learned, forecast=(9, 9), false_accepts={})
     assert forecast_text(alone) == "On new photos of these, expect 9 of 10 right."

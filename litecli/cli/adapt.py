@@ -7,7 +7,7 @@ import typer
 
 from litecli.cli.adapt_output import check_totals, show_adaptation, show_scan
 from litecli.cli.engine import EngineName, check_engine, choose_engine
-from litecli.cli.options import Common, command
+from litecli.cli.options import HEAD_NAMES, Common, command
 from litecli.cli.output import size
 from litecli.errors import ExitCode, LiteError
 
@@ -37,9 +37,7 @@ def adapt(
         Path | None,
         typer.Option("--output", "-o", help="Save to this file; it does not become current."),
     ] = None,
-    head: Annotated[
-        str | None, typer.Option(help="auto, cosine, euclidean or ridge; else the model's own.")
-    ] = None,
+    head: Annotated[str | None, typer.Option(help=f"{HEAD_NAMES}; else the model's own.")] = None,
     max_photos: Annotated[int, typer.Option(min=1, help="Most photos used of one object.")] = 200,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a profile learned from another folder.")
@@ -48,11 +46,13 @@ def adapt(
         bool, typer.Option("--no-thumbnails", help="Keep no small pictures in the profile.")
     ] = False,
     min_accuracy: Annotated[
-        float | None, typer.Option(help="Save nothing when the check is below this, 0 to 1.")
+        float | None, typer.Option(help="Save nothing if the check is below this share, 0 to 1.")
     ] = None,
     engine: Annotated[
         EngineName,
-        typer.Option("--engine", help="Runs the network; auto: onnx, or torch for many on CUDA."),
+        typer.Option(
+            "--engine", help="What runs the network; auto: onnx, or torch for many photos on CUDA."
+        ),
     ] = EngineName.AUTO,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only list what would be learned.")

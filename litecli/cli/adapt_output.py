@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litecli.cli.output import Output, counted, duration, shortened
+from litecli.cli.output import Output, counted, duration, shortened, show_skipped
 
 if TYPE_CHECKING:
     from litecli.folders import Scan, Skipped
     from litecli.personalize import Adaptation
     from litecli.profile import Profile
-
-SKIPPED_SHOWN = 5  # the rest with -v or --json
 
 
 def check_totals(learned: "Adaptation") -> tuple[int, int]:
@@ -35,23 +33,16 @@ def show_scan(out: Output, scan: "Scan") -> None:
     out.result(f"Would learn {objects_text} from {counted(photos, 'photo')}; nothing was saved.")
     rows = [(shortened(o.label), str(len(o.photos)), "; ".join(o.notes)) for o in scan.objects]
     out.table(("object", "photos", "notes"), rows, right="photos")
-    show_skipped(out, scan.skipped, scan.ignored)
+    show_left_out(out, scan.skipped, scan.ignored)
     for note in scan.notes:
         out.say(f"Note: {note}")
 
 
-def show_skipped(out: Output, skipped: "tuple[Skipped, ...]", ignored: int) -> None:
-    """Name the first files that were left out, all of them with --verbose."""
+def show_left_out(out: Output, skipped: "tuple[Skipped, ...]", ignored: int) -> None:
+    """Name the files that were left out."""
     if ignored:
         out.detail(f"Ignored {ignored} more: system files, and the films of Live Photos")
-    if not skipped:
-        return
-    shown = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
-    out.result(f"Skipped {counted(len(skipped), 'file')}:")
-    for item in shown:
-        out.result(f"  {shortened(item.path, 60)} ({item.reason})")
-    if len(shown) < len(skipped):
-        out.result(f"  and {len(skipped) - len(shown)} more; -v names all")
+    show_skipped(out, [(item.path, item.reason) for item in skipped], out.result)
 
 
 def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> None:
@@ -74,7 +65,7 @@ def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> No
         for report in learned.objects
     ]
     out.table(("object", "photos", "check", "notes"), rows, right="photos check")
-    show_skipped(out, learned.skipped, learned.ignored)
+    show_left_out(out, learned.skipped, learned.ignored)
     for note in learned.notes:
         out.paragraph(f"Note: {note}")
     out.paragraph(forecast_text(learned))
@@ -89,7 +80,9 @@ def forecast_text(learned: "Adaptation") -> str:
         text = "There was nothing to check: how well it does shows with a second photo of each."
     shares = {
         "other things": learned.false_accepts.get("other_things"),
-        "things as alike as yours are to each other": learned.false_accepts.get("withheld_objects"),
+        "close look-alikes (as similar as your objects are to each other)": (
+            learned.false_accepts.get("withheld_objects")
+        ),
     }
     told = [
         f"of {name}, {rough_share(1 - taken)}"
@@ -103,7 +96,7 @@ def forecast_text(learned: "Adaptation") -> str:
 
 
 def rough_share(share: float) -> str:
-    """A share as a word: one profile cannot promise a percentage (decision 6)."""
+    """A share as a word: one profile cannot promise a percentage."""
     steps = ((0.95, "nearly all"), (0.8, "most"), (0.6, "more than half"), (0.4, "about half"))
     return next((word for least, word in steps if share >= least), "few")
 

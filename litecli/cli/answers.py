@@ -61,9 +61,11 @@ def csv_row(answer: "Prediction") -> list[str]:
 
 
 def answer_json(answer: "Prediction") -> dict[str, Any]:
-    """The `litecli.classify/1` object of one photo."""
+    """The `litecli.classify/1` object of one photo; one that cannot be read has no novelty."""
     keys = ("path", "label", "known", "confidence", "scores", "nearest", "error")
-    return {"schema": "litecli.classify/1", **{key: getattr(answer, key) for key in keys}}
+    told = {key: getattr(answer, key) for key in keys}
+    novelty = answer.novelty if answer.error is None else None
+    return {"schema": "litecli.classify/1", **told, "novelty": novelty}
 
 
 def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterator[str]:

@@ -46,10 +46,12 @@ def audit(
         str | None, typer.Option(help=f"{LEARNER_NAMES}; else the model's own.")
     ] = None,
     lite_h: Annotated[
-        str, typer.Option(help="Support photos that go back.", metavar="H,H,...")
+        str, typer.Option(help="Support photos back-propagated.", metavar="H,H,...")
     ] = "5,10,20",
     way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5,
-    support: Annotated[int, typer.Option(min=2, help="Support photos of a task, about.")] = 60,
+    support: Annotated[
+        int, typer.Option(min=2, help="About this many support photos per task.")
+    ] = 60,
     query: Annotated[int, typer.Option(min=1, help="Query photos per class, at most.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 2,
     draws: Annotated[int, typer.Option(min=2, help="Draws of each gradient, per task.")] = 30,
@@ -61,7 +63,7 @@ def audit(
         Path | None, typer.Option("--csv", help="Write the table to this CSV file.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw it to this PNG file.", metavar="FILE.png")
+        Path | None, typer.Option(help="Draw the table to this PNG file.", metavar="FILE.png")
     ] = None,
 ) -> None:
     """Compare support gradients with the exact one."""

@@ -16,9 +16,9 @@ import typer
 
 from litecli.cli.answer_page import AnswerPage
 from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
-from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import Output, counted, shortened
-from litecli.cli.photo_arguments import expand, show_skipped
+from litecli.cli.options import Common, command, csv_not_written, on_the_processor
+from litecli.cli.output import Output, counted, shortened, show_skipped
+from litecli.cli.photo_arguments import expand
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -48,15 +48,18 @@ def classify(
     profile: Annotated[
         str | None, typer.Option("--profile", "-p", help="Profile name or file; else the current.")
     ] = None,
-    top: Annotated[int, typer.Option(min=1, help="Show this many answers.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Show this many answers per photo.")] = 1,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show your photo that is most alike.")
+        bool, typer.Option("--explain", help="Show which of your photos is most alike.")
     ] = False,
     no_unknown: Annotated[
         bool, typer.Option("--no-unknown", help="Always name an object, never unknown.")
     ] = False,
     unknown_threshold: Annotated[
-        float | None, typer.Option(help="Novelty above which a photo is unknown.")
+        float | None,
+        typer.Option(
+            help="Novelty (see --json) above which a photo is unknown; else the profile's own."
+        ),
     ] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the answers to this CSV file.")
@@ -65,7 +68,7 @@ def classify(
         Path | None, typer.Option("--report", help="Write a page with the photos and answers.")
     ] = None,
     stdin_paths: Annotated[
-        bool, typer.Option("--stdin-paths", help="Read paths from stdin, one a line.")
+        bool, typer.Option("--stdin-paths", help="Read paths from stdin, one per line.")
     ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into sub-folders too.")
@@ -99,7 +102,7 @@ def classify(
     learned = library.load_profile(profile)
     page = AnswerPage(report, learned, image) if report is not None else None
     chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
-    show_skipped(out, skipped)
+    show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
     answers = predictions.classify(
         [p.path for p in chosen] if image is None else [(STDIN, image)],
         learned,
@@ -140,11 +143,7 @@ def open_csv(path: Path) -> Any:
     try:
         file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1)
     except OSError as error:
-        raise LiteError(
-            f"Cannot write {path}: {(error.strerror or str(error)).lower()}.",
-            fix="--csv FILE in a folder you can write to",
-            code=ExitCode.MACHINE,
-        ) from error
+        raise csv_not_written(path, error) from error
     csv.writer(file).writerow(CSV_HEADER)
     return file
 

@@ -37,7 +37,7 @@ def demo(
     folder: Annotated[
         Path | None, typer.Argument(help="Where to draw; else a temporary folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Other pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
 ) -> None:
     """See it work on drawn objects; needs no photos."""
     from litecli import library, personalize, predictions

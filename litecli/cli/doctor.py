@@ -1,6 +1,5 @@
 """`litecli doctor`: what this machine offers, and what stands in litecli's way."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,12 +56,14 @@ def examine() -> tuple[dict[str, Any], list[str]]:
     """The machine's report, topic by topic, and the problems found, one sentence each."""
     import platform
 
+    from litecli.threads import workers
+
     problems: list[str] = []
     report: dict[str, Any] = {
         "litecli": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform(),
-        "cores": str(os.cpu_count()),
+        "cores": str(workers()),
         "packages": _versions(problems),
         "devices": _devices(problems),
         "heic": _heic(problems),

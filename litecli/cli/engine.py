@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # One core takes about 0.011 s of mobilenetv2_100 for a photo, and reads it in 0.026 s, which a GPU
 # does not spare it. A start of ten seconds (torch, timm, CUDA) is won back from 900 photos a core
-# on, by this reckoning: no GPU was at hand to measure it.
+# on: estimated, not measured.
 AUTO_CUDA_PHOTOS = 1000  # for each core
 CUDA_NODES = ("/dev/nvidia0", "/dev/dxg")  # Linux, and Linux inside Windows
 

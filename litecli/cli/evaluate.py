@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from litecli.cli.adapt import check_head
-from litecli.cli.options import Common, command, on_the_processor
+from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on_the_processor
 from litecli.cli.output import Output, counted, duration
 from litecli.config import BASELINES, Baseline
 from litecli.errors import ExitCode, LiteError
@@ -63,18 +63,18 @@ def evaluate(
     shots: Annotated[int, typer.Option(min=1, help="Photos to learn from, per class.")] = 5,
     query: Annotated[int, typer.Option(min=1, help="Photos to name, per class.")] = 15,
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="Which tasks.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Which tasks are drawn.")] = 0,
     head: Annotated[
         str | None,
-        typer.Option(help="auto, cosine, euclidean, ridge or mahalanobis; else the model's own."),
+        typer.Option(help=f"{HEAD_NAMES}; else the model's own."),
     ] = None,
     ridge_lambda: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="Ridge's penalty; else chosen per task by leave-one-out."),
+        typer.Option(min=1e-6, help="Penalty of ridge; else chosen per task by leave-one-out."),
     ] = None,
     baseline: Annotated[
         str | None,
-        typer.Option(help="Adapt otherwise: linear, finetune, finetune-film or maml."),
+        typer.Option(help="Adapt another way: linear, finetune, finetune-film or maml."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps of the baseline on each task.")
@@ -213,9 +213,4 @@ def append_csv(path: Path, record: dict[str, object]) -> None:
                 writer.writeheader()
             writer.writerow(record)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise LiteError(
-            f"Cannot write {path}: {reason}.",
-            fix="--csv FILE in a folder you can write to",
-            code=ExitCode.MACHINE,
-        ) from error
+        raise csv_not_written(path, error) from error

@@ -30,10 +30,19 @@ EXAMPLES = (
     "litecli meta-train --config runs/mine/recipe.toml --resume",
 )
 
+DEFAULTS = TrainConfig()
+TASK_SHAPE = DEFAULTS.episodes
+WAYS = f"{TASK_SHAPE.way_min}-{TASK_SHAPE.way_max}"
+SUPPORTS = f"{TASK_SHAPE.support_min}-{TASK_SHAPE.support_max}"
 TASK, LEARNING, NETWORK, RUN = "The task", "Learning", "The network", "The run"
 
 
-def _flag(help: str, panel: str, *names: str, metavar: str | None = None) -> Any:
+def _flag(
+    help: str, panel: str, *names: str, metavar: str | None = None, default: object = None
+) -> Any:
+    """An option that is None where it is not given; help shows what then holds."""
+    if default is not None:
+        help += f"  [default: {default}]"
     return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
 
 
@@ -50,71 +59,172 @@ def meta_train(
     out: Annotated[
         str | None, _flag("Run folder; runs/LEARNER-BACKBONE by default.", RUN, "--out", "-o")
     ] = None,
-    learner: Annotated[str | None, _flag(f"{', '.join(LEARNERS)}.", LEARNING)] = None,
-    head: Annotated[str | None, _flag(f"Of protonets: {', '.join(HEADS)}.", LEARNING)] = None,
-    film: Annotated[
-        str | None, _flag("FiLM from a set encoder: on, off or auto (by learner).", LEARNING)
+    learner: Annotated[
+        str | None, _flag(f"{', '.join(LEARNERS)}.", LEARNING, default=DEFAULTS.learner)
     ] = None,
-    backbone: Annotated[str | None, _flag("A timm name, or hf-hub: and more.", NETWORK)] = None,
+    head: Annotated[
+        str | None, _flag(f"Of protonets: {', '.join(HEADS)}.", LEARNING, default=DEFAULTS.head)
+    ] = None,
+    film: Annotated[
+        str | None,
+        _flag(
+            "FiLM from a set encoder: on, off or auto (by learner).",
+            LEARNING,
+            default=DEFAULTS.film,
+        ),
+    ] = None,
+    backbone: Annotated[
+        str | None, _flag("A timm name, or hf-hub:NAME.", NETWORK, default=DEFAULTS.backbone)
+    ] = None,
     weights: Annotated[
-        str | None, _flag("auto, none, FILE or timm DIR.", NETWORK, metavar="WHICH")
+        str | None,
+        _flag(
+            "auto (download), none (random), a FILE or a timm DIR.",
+            NETWORK,
+            metavar="WHICH",
+            default=DEFAULTS.weights,
+        ),
     ] = None,
     pooled: Annotated[
         bool | None,
         _flag("Features from before the network's last, widening layer.", NETWORK, "--pooled"),
     ] = None,
-    image_size: Annotated[int | None, _flag("Pixels of a side.", NETWORK)] = None,
+    image_size: Annotated[
+        int | None, _flag("Pixels of a side.", NETWORK, default=DEFAULTS.image_size)
+    ] = None,
     gradient: Annotated[
-        str | None, _flag("Of the support set: lite, exact, full, none or small-task.", LEARNING)
+        str | None,
+        _flag(
+            "Of the support set: lite, exact, full, none or small-task.",
+            LEARNING,
+            default=DEFAULTS.gradient,
+        ),
     ] = None,
     lite_h: Annotated[
-        int | None, _flag("Support photos that get a gradient, with lite.", LEARNING)
+        int | None,
+        _flag(
+            "H: support photos that get a gradient, with lite.", LEARNING, default=DEFAULTS.lite_h
+        ),
     ] = None,
     stratified: Annotated[
-        bool | None, _flag("Spread them over the classes.", LEARNING, "--stratified/--uniform")
+        bool | None,
+        _flag(
+            "Spread the H photos over the classes.",
+            LEARNING,
+            "--stratified/--uniform",
+            default="stratified" if DEFAULTS.stratified else "uniform",
+        ),
     ] = None,
-    chunk: Annotated[int | None, _flag("Photos in the network at once.", LEARNING)] = None,
-    way: Annotated[str | None, _flag("Classes of a task.", TASK, metavar="A-B")] = None,
+    chunk: Annotated[
+        int | None, _flag("Photos in the network at once.", LEARNING, default=DEFAULTS.chunk)
+    ] = None,
+    way: Annotated[
+        str | None, _flag("Classes of a task.", TASK, metavar="A-B", default=WAYS)
+    ] = None,
     support: Annotated[
-        str | None, _flag("Support photos of a task; one number: at most.", TASK, metavar="A-B")
+        str | None,
+        _flag(
+            "Support photos of a task; one number is the most.",
+            TASK,
+            metavar="A-B",
+            default=SUPPORTS,
+        ),
     ] = None,
-    query: Annotated[int | None, _flag("Query photos per class, at most.", TASK)] = None,
-    query_batch: Annotated[int | None, _flag("Query photos at once.", LEARNING)] = None,
-    tasks: Annotated[int | None, _flag("Tasks of the whole run.", RUN)] = None,
-    tasks_per_step: Annotated[int | None, _flag("Tasks per optimiser step.", LEARNING)] = None,
-    lr: Annotated[float | None, _flag("Learning rate.", LEARNING)] = None,
-    backbone_lr: Annotated[float | None, _flag("The network's rate, times --lr.", LEARNING)] = None,
-    warmup: Annotated[int | None, _flag("Steps of linear warm-up.", LEARNING)] = None,
-    clip: Annotated[float | None, _flag("Largest gradient norm; 0: none.", LEARNING)] = None,
-    inner_steps: Annotated[int | None, _flag("maml: steps on a support set.", LEARNING)] = None,
-    inner_lr: Annotated[float | None, _flag("maml: rate of those steps.", LEARNING)] = None,
-    augment: Annotated[bool | None, _flag("Vary the training photos.", LEARNING)] = None,
-    precision: Annotated[str | None, _flag("auto, fp32 or bf16.", RUN)] = None,
+    query: Annotated[
+        int | None, _flag("Query photos per class, at most.", TASK, default=TASK_SHAPE.query)
+    ] = None,
+    query_batch: Annotated[
+        int | None,
+        _flag("Query photos in the network at once.", LEARNING, default=DEFAULTS.query_batch),
+    ] = None,
+    tasks: Annotated[
+        int | None, _flag("Tasks of the whole run.", RUN, default=DEFAULTS.tasks)
+    ] = None,
+    tasks_per_step: Annotated[
+        int | None, _flag("Tasks per optimiser step.", LEARNING, default=DEFAULTS.tasks_per_step)
+    ] = None,
+    lr: Annotated[float | None, _flag("Learning rate.", LEARNING, default=DEFAULTS.lr)] = None,
+    backbone_lr: Annotated[
+        float | None,
+        _flag(
+            "The network's own rate, as a share of --lr; 0 with cnaps and simple-cnaps.",
+            LEARNING,
+            default=DEFAULTS.backbone_lr,
+        ),
+    ] = None,
+    warmup: Annotated[
+        int | None, _flag("Steps of linear warm-up.", LEARNING, default=DEFAULTS.warmup)
+    ] = None,
+    clip: Annotated[
+        float | None, _flag("Largest gradient norm; 0: none.", LEARNING, default=DEFAULTS.clip)
+    ] = None,
+    inner_steps: Annotated[
+        int | None, _flag("maml: steps on a support set.", LEARNING, default=DEFAULTS.inner_steps)
+    ] = None,
+    inner_lr: Annotated[
+        float | None, _flag("maml: rate of those steps.", LEARNING, default=DEFAULTS.inner_lr)
+    ] = None,
+    augment: Annotated[
+        bool | None,
+        _flag(
+            "Vary the training photos.",
+            LEARNING,
+            default="augment" if DEFAULTS.augment else "no-augment",
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, _flag("auto, fp32 or bf16.", RUN, default=DEFAULTS.precision)
+    ] = None,
     memory: Annotated[
         str | None,
-        _flag("Most to use; lowers --chunk and --query-batch to fit.", RUN, metavar="8GB"),
+        _flag("Most memory to use; lowers --chunk and --query-batch to fit.", RUN, metavar="8GB"),
     ] = None,
     pretrain_images: Annotated[
-        int | None, _flag("Photos of a supervised stage before the tasks.", LEARNING)
+        int | None,
+        _flag(
+            "Photos of a supervised stage before the tasks; 0: no such stage.",
+            LEARNING,
+            default=DEFAULTS.pretrain.images,
+        ),
     ] = None,
     teacher: Annotated[
         list[str] | None,
-        _flag("A model whose features that stage imitates; may be repeated.", LEARNING),
+        _flag("A model whose features that stage imitates; can be repeated.", LEARNING),
     ] = None,
     val: Annotated[
         str | None, _flag("Validation folder; else some classes are held out.", RUN)
     ] = None,
     strict_split: Annotated[
         bool | None,
-        _flag("Refuse a --val that shares classes with DATA.", RUN, "--strict-split/--any-split"),
+        _flag(
+            "Refuse a --val that shares classes with DATA.",
+            RUN,
+            "--strict-split/--any-split",
+            default="strict-split" if DEFAULTS.strict_split else "any-split",
+        ),
     ] = None,
-    val_every: Annotated[int | None, _flag("Steps between validations.", RUN)] = None,
-    val_tasks: Annotated[int | None, _flag("Tasks of one validation.", RUN)] = None,
-    seed: Annotated[int | None, _flag("Everything random follows from it.", RUN)] = None,
+    val_every: Annotated[
+        int | None,
+        _flag(
+            "Steps between validations; 0: ten times in a stage.", RUN, default=DEFAULTS.val_every
+        ),
+    ] = None,
+    val_tasks: Annotated[
+        int | None, _flag("Tasks of one validation.", RUN, default=DEFAULTS.val_tasks)
+    ] = None,
+    seed: Annotated[
+        int | None, _flag("Everything random follows from it.", RUN, default=DEFAULTS.seed)
+    ] = None,
     workers: Annotated[
-        str | None, _flag("Threads that read photos; auto: one a core.", RUN, metavar="N")
+        str | None,
+        _flag(
+            "Threads that read photos; auto: one per core.",
+            RUN,
+            metavar="N",
+            default=DEFAULTS.workers or "auto",
+        ),
     ] = None,
-    resume: Annotated[bool, _flag("Go on where the run folder stopped.", RUN, "--resume")] = False,
+    resume: Annotated[bool, _flag("Go on where the run stopped.", RUN, "--resume")] = False,
     config_file: Annotated[
         Path | None, _flag("Settings from a TOML file; flags win.", RUN, "--config")
     ] = None,
@@ -124,7 +234,8 @@ def meta_train(
 ) -> None:
     """Train a few-shot learner with LITE.
 
-    Without DATA and settings: an example on drawn objects that takes about ten minutes.
+    Without DATA: an example on drawn objects that takes about ten minutes, with settings of its
+    own. With DATA or --config, the defaults below hold.
     """
     flags = {
         "data": tuple(data) if data else None,
@@ -176,7 +287,7 @@ def meta_train(
 
 def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     """Defaults, then the file, then the flags, all in range; bare: the ten-minute example."""
-    base = TrainConfig() if flags.get("data") or config_file else EXAMPLE
+    base = DEFAULTS if flags.get("data") or config_file else EXAMPLE
     said = base if config_file is None else read_toml(config_file, base)
     learner = flags.get("learner", said.learner)
     if learner in FILM_LEARNERS:  # as in their papers: the network stays as it is, FiLM steers it

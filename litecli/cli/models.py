@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from litecli.cli.adapt import check_head
-from litecli.cli.options import Common, command, group
+from litecli.cli.options import HEAD_NAMES, Common, command, group
 from litecli.cli.output import shortened
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def add(
         bool, typer.Option("--replace", help="Replace your own model of that name.")
     ] = False,
 ) -> None:
-    """Copy a trained model among your own."""
+    """Add a copy of a trained model to your own."""
     from litecli import library
 
     model = library.add_model(folder, name, replace=replace)
@@ -122,7 +122,7 @@ def fetch(
     weights: Annotated[
         str, typer.Option(help="auto, or a local FILE or timm model DIR.", metavar="WHICH")
     ] = "auto",
-    head: Annotated[str, typer.Option(help="auto, cosine, euclidean or ridge.")] = "auto",
+    head: Annotated[str, typer.Option(help=f"{HEAD_NAMES}.")] = "auto",
     name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
     image_size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")
@@ -132,7 +132,7 @@ def fetch(
         typer.Option(
             min=0.1,
             max=1.0,
-            help="Also see the middle, this share of the short side. Can be repeated.",
+            help="Also look at the middle, this share of the short side; can be repeated.",
         ),
     ] = None,
     pooled: Annotated[
@@ -146,7 +146,7 @@ def fetch(
         bool, typer.Option("--replace", help="Replace your own model of that name.")
     ] = False,
 ) -> None:
-    """Make a model of a pretrained network."""
+    """Make a model from a pretrained network."""
     check_head(head)
     from litecli import library, model_folder
 

@@ -5,18 +5,21 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from litecli.cli.help import PlainCommand, PlainGroup, examples_text
 from litecli.cli.output import Output
+from litecli.config import HEADS
 from litecli.errors import ExitCode, LiteError
 
 YOUR_OBJECTS = "Your objects"
 RESEARCHERS = "Researchers"
 HELP = "Help"
 COMMON_PANEL = "Every command has"
+HEAD_NAMES = f"auto, {', '.join(HEADS[:-1])} or {HEADS[-1]}"  # what --head takes
 
 
 class Device(StrEnum):
@@ -127,6 +130,15 @@ def no_cuda(name: str) -> LiteError:
         f"{name} has no CUDA device to use: it runs on the processor.",
         "One photo takes a fraction of a second there.",
         "--device cpu, or leave --device out",
+        code=ExitCode.MACHINE,
+    )
+
+
+def csv_not_written(path: Path, error: OSError) -> LiteError:
+    """The error of a command whose --csv file cannot be written."""
+    return LiteError(
+        f"Cannot write {path}: {(error.strerror or str(error)).lower()}.",
+        fix="--csv FILE in a folder you can write to",
         code=ExitCode.MACHINE,
     )
 

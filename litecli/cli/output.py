@@ -20,6 +20,7 @@ PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
 PROGRESS_SECONDS = 30.0  # or per this many seconds
 RECENT = 30  # calls of a progress function
 NARROW = 24  # columns: a last column that needs more may go on below itself
+SKIPPED_SHOWN = 5  # files that were left out and are named; the rest with -v
 WORTH_SAYING = 5.0  # seconds; a shorter rest is not announced
 
 
@@ -164,6 +165,20 @@ class Output:
             text = text.translate(ASCII_MARKS).encode(encoding, "backslashreplace").decode(encoding)
         stream.write(text + end)
         stream.flush()
+
+
+def show_skipped(
+    out: Output, skipped: Sequence[tuple[str, str]], write: Callable[[str], None]
+) -> None:
+    """Name the first files that were left out (path, reason), with --verbose all of them."""
+    if not skipped:
+        return
+    named = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
+    write(f"Skipped {counted(len(skipped), 'file')}:")
+    for path, reason in named:
+        write(f"  {shortened(path, 60)} ({reason})")
+    if len(named) < len(skipped):
+        write(f"  and {len(skipped) - len(named)} more; -v names all")
 
 
 def text_width(text: str) -> int:

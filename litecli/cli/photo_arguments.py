@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litecli.cli.output import Output, counted, shortened
+from litecli.cli.output import SKIPPED_SHOWN, shortened
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
     from litecli.folders import Skipped
 
-SKIPPED_SHOWN = 5  # the rest with -v
 WORDS = 8  # of a file's name that came without quotes, at most
 
 
@@ -67,18 +66,6 @@ def expand(
         else:
             photos.append(Photo(path, named=True))
     return photos, skipped
-
-
-def show_skipped(out: Output, skipped: "Sequence[tuple[Path, Skipped]]") -> None:
-    """Say which files of the folders were left out, the first few of them by name."""
-    if not skipped:
-        return
-    named = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
-    out.say(f"Skipped {counted(len(skipped), 'file')}:")
-    for folder, item in named:
-        out.say(f"  {shortened(str(folder / item.path), 60)} ({item.reason})")
-    if len(named) < len(skipped):
-        out.say(f"  and {len(skipped) - len(named)} more; -v names all")
 
 
 def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skipped]]":

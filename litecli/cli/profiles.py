@@ -95,6 +95,7 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
                 "folder": profile.folder,
                 "objects": [{"label": label, "photos": photos[label]} for label in profile.labels],
                 "check": profile.check,
+                "unknown_threshold": profile.unknown_threshold,
             }
         )
         return
@@ -103,6 +104,7 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
     out.result(f"  photos  {profile.folder}")
     out.result(f"  file    {where} ({size(where.stat().st_size)})")
     out.result(f"  model   {profile.model_name}, head {profile.head}")
+    out.result(f"  unknown above novelty {profile.unknown_threshold:.4g}")
     rows = [(shortened(label), str(photos[label])) for label in profile.labels]
     out.table(("object", "photos"), rows, right="photos")
 
@@ -115,7 +117,9 @@ def use(common: Common, name: Name) -> None:
     _done(common, profile.name, f'"{profile.name}" is the current profile now.')
 
 
-def rename(common: Common, name: Name, new_name: Annotated[str, typer.Argument()]) -> None:
+def rename(
+    common: Common, name: Name, new_name: Annotated[str, typer.Argument(help="Its new name.")]
+) -> None:
     """Give a profile another name."""
     from litecli import library
 

@@ -4,9 +4,8 @@
 #     sh tests/benchmarks/gpu_ranks.sh FOLDER [cpu]
 set -eu
 mkdir -p "$1"
-out=$(cd "$1" && pwd)
+out=$(mktemp -d "$(cd "$1" && pwd)/ranks.XXXXXX")  # new: what is in FOLDER stays
 device=${2:-cuda}
-rm -rf "$out"/*
 cd "$(dirname "$0")"
 export PYTHONPATH="$(cd ../.. && pwd)${PYTHONPATH:+:$PYTHONPATH}"
 python -c "
