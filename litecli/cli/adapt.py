@@ -9,6 +9,7 @@ from litecli.cli.adapt_output import check_totals, show_adaptation, show_scan
 from litecli.cli.engine import EngineName, check_engine, choose_engine
 from litecli.cli.options import Common, command
 from litecli.cli.output import size
+from litecli.cli.targets import check_target, is_profile
 from litecli.errors import ExitCode, LiteError
 
 EXAMPLES = (
@@ -74,6 +75,15 @@ def adapt(
             f"-o {output} is a folder or a device; give the name of a file.",
             fix="-o my_objects.safetensors",
             code=ExitCode.USAGE,
+        )
+    if output is not None:
+        check_target(
+            output,
+            "-o",
+            kind="profile",
+            folder=folder.resolve(),
+            is_ours=is_profile,
+            suggested="my_objects.safetensors",
         )
     check_engine(common, engine)
     if dry_run:

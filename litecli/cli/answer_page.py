@@ -1,5 +1,6 @@
 """The page of `litecli classify --report`: every answered photo beside the person's nearest own."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +22,11 @@ PICTURE_SIDE = 160  # pixels, as of the profile's thumbnails
 class AnswerPage:
     """Collects answers and their pictures, and writes them as one page."""
 
-    def __init__(self, path: Path, profile: "Profile", image: bytes | None) -> None:
+    def __init__(
+        self, path: Path, profile: "Profile", image: bytes | None, inputs: Iterable[Path] = ()
+    ) -> None:
         """`image` is the photo that came on stdin; raises LiteError as `check_page` does."""
-        check_page(path, profile.folder, "--report")
+        check_page(path, profile.folder, "--report", inputs)
         self.path = path
         self.profile = profile
         self.image = image

@@ -4,18 +4,18 @@ People get words, programs get tab-separated lines (path, label, confidence), an
 give everything. Answers appear as they are found, in input order.
 """
 
-import csv
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from litecli.cli.answer_page import AnswerPage
-from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
+from litecli.cli.answer_table import AnswerTable
+from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, counted, shortened
 from litecli.cli.photo_arguments import expand, show_skipped
@@ -97,23 +97,22 @@ def classify(
         )
     image = image_from_stdin() if arguments == [STDIN] else None
     learned = library.load_profile(profile)
-    page = AnswerPage(report, learned, image) if report is not None else None
     chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
+    inputs = [photo.path for photo in chosen]
+    page = AnswerPage(report, learned, image, inputs) if report is not None else None
+    table = AnswerTable(csv_file, learned.folder, inputs) if csv_file is not None else None
     show_skipped(out, skipped)
     answers = predictions.classify(
-        [p.path for p in chosen] if image is None else [(STDIN, image)],
+        inputs if image is None else [(STDIN, image)],
         learned,
         library.model_of(learned),
         unknown_threshold=unknown_threshold,
         allow_unknown=not no_unknown,
     )
     style = Style(len(learned.labels), top, explain, many=len(chosen) > 1)
-    with ExitStack() as files:
-        table = None
-        if csv_file is not None:
-            table = csv.writer(files.enter_context(open_csv(csv_file)))
+    with table or nullcontext():
         named = [p.named for p in chosen] or [True]
-        return show_all(out, answers, named, style, table, csv_file, page, fail_on_unknown)
+        return show_all(out, answers, named, style, table, page, fail_on_unknown)
 
 
 def image_from_stdin() -> bytes:
@@ -135,27 +134,12 @@ def image_from_stdin() -> bytes:
     return data
 
 
-def open_csv(path: Path) -> Any:
-    """Open the table for writing, its header written, each line flushed as it comes."""
-    try:
-        file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1)
-    except OSError as error:
-        raise LiteError(
-            f"Cannot write {path}: {(error.strerror or str(error)).lower()}.",
-            fix="--csv FILE in a folder you can write to",
-            code=ExitCode.MACHINE,
-        ) from error
-    csv.writer(file).writerow(CSV_HEADER)
-    return file
-
-
 def show_all(
     out: Output,
     answers: "Iterable[Prediction]",
     named: list[bool],
     style: Style,
-    table: Any,
-    csv_file: Path | None,
+    table: AnswerTable | None,
     page: AnswerPage | None,
     fail_on_unknown: bool,
 ) -> int | None:
@@ -172,7 +156,7 @@ def show_all(
         if page is not None:
             page.add(answer)
         if table is not None:
-            table.writerow(csv_row(answer))
+            table.add(answer)
         elif not out.json:
             for line in (
                 lines_for_people(out, answer, style) if out.for_people else tsv(answer, style)
@@ -180,8 +164,8 @@ def show_all(
                 out.result(line)
         if progress:
             progress(number, len(named))
-    if csv_file is not None:
-        out.say(f"Wrote {counted(len(named), 'answer')} to {csv_file}")
+    if table is not None:
+        out.say(f"Wrote {counted(len(named), 'answer')} to {table.path}")
     if page is not None:
         page.save()
         out.say(f"Wrote {counted(len(named), 'answer')} to {page.path}; open it in a browser.")
