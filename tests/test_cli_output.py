@@ -12,6 +12,7 @@ from litecli.cli.output import (
     escaped,
     percent,
     shortened,
+    shortened_path,
     size,
     text_width,
     wrapped,
@@ -258,6 +259,22 @@ def test_a_dumb_terminal_is_not_animated() -> None:
 def test_control_characters_stay_inside_one_field() -> None:
     assert escaped("a\tb\nc\x1b[31m") == "a\\tb\\nc\\x1b[31m"
     assert shortened("k" * 100) == "k" * 39 + "…"
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "told"),
+    [
+        ("keys/IMG_1.jpg", 60, "keys/IMG_1.jpg"),
+        ("/home/me/photos/of_summer/keys/IMG_1.jpg", 24, "/home/me/phot…/IMG_1.jpg"),
+        ("C:\\Users\\me\\Pictures\\IMG_1.jpg", 20, "C:\\Users\\…\\IMG_1.jpg"),
+        ("a/IMG_20260101_120000_a_very_long_name.jpg", 20, "a/IMG_202…g_name.jpg"),
+        ("x" * 70 + ".jpg", 20, "x" * 9 + "…" + "xxxxxx.jpg"),
+        ("/" + "x" * 70, 20, "/" + "x" * 8 + "…" + "x" * 10),
+        ("a\nb/1.jpg", 60, "a\\nb/1.jpg"),
+    ],
+)
+def test_a_path_is_cut_in_its_middle(path: str, width: int, told: str) -> None:
+    assert shortened_path(path, width) == told and len(told) <= width
 
 
 def test_numbers_as_a_person_says_them() -> None:

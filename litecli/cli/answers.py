@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from litecli.cli.output import Output, counted, escaped, percent, shortened
+from litecli.cli.output import Output, counted, escaped, percent, shortened, shortened_path
 
 if TYPE_CHECKING:
     from litecli.predictions import Prediction
@@ -68,7 +68,7 @@ def answer_json(answer: "Prediction") -> dict[str, Any]:
 
 def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterator[str]:
     """The answer in words."""
-    start = f"{shortened(answer.path, 60)}   " if style.many else ""
+    start = f"{shortened_path(answer.path)}   " if style.many else ""
     if answer.error is not None:
         if style.many:
             yield f"{start}{out.styled(answer.error, 'red')}"
@@ -89,4 +89,4 @@ def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterato
             none_of = f"not your {shortened(best[0][0])}"
         yield f"{start}{out.styled('unknown', 'yellow')}   {none_of}"
     if style.explain and answer.nearest:
-        yield f"  most like your photo {shortened(answer.nearest, 60)}"
+        yield f"  most like your photo {shortened_path(answer.nearest)}"

@@ -17,7 +17,7 @@ from litecli.cli.answer_page import AnswerPage
 from litecli.cli.answer_table import AnswerTable
 from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import Output, counted, shortened
+from litecli.cli.output import Output, counted, shortened_path
 from litecli.cli.photo_arguments import expand, show_skipped
 from litecli.errors import ExitCode, LiteError
 
@@ -178,10 +178,12 @@ def report_failed(out: Output, failed: "list[Prediction]", total: int) -> int:
     """Name the files of the command line that could not be read; raises LiteError unless --json."""
     if out.json:  # each one's own line has said so already
         return ExitCode.INPUT
-    listed = ", ".join(f"{shortened(a.path, 80)} ({a.error})" for a in failed[:NAMED_IN_ERRORS])
+    listed = ", ".join(
+        f"{shortened_path(a.path, 80)} ({a.error})" for a in failed[:NAMED_IN_ERRORS]
+    )
     more = f" and {len(failed) - NAMED_IN_ERRORS} more" if len(failed) > NAMED_IN_ERRORS else ""
     what = f"{len(failed)} of {total} photos could not be used: {listed}{more}."
     if total == 1:
-        what = f"{shortened(failed[0].path, 80)}: {failed[0].error}".rstrip(".")
+        what = f"{shortened_path(failed[0].path, 80)}: {failed[0].error}".rstrip(".")
         what += "" if what.endswith("?") else "."
     raise LiteError(what, code=ExitCode.INPUT)

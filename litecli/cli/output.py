@@ -199,6 +199,17 @@ def shortened(text: str, width: int = 40) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def shortened_path(path: str, width: int = 60) -> str:
+    """A path on one line of a table: cut in its middle, as its file name is what tells most."""
+    path = escaped(path)
+    if len(path) <= width:
+        return path
+    end = path[max(path.rfind("/"), path.rfind("\\"), 0) :]
+    if len(end) >= width:  # the name alone is too long: its ending stays
+        end = path[-(width // 2) :]
+    return path[: width - 1 - len(end)] + "…" + end
+
+
 def escaped(text: str) -> str:
     """The text with control characters written out (a tab as \\t), so it stays one field."""
     return "".join(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litecli.cli.output import Output, counted, shortened
+from litecli.cli.output import Output, counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def show_skipped(out: Output, skipped: "Sequence[tuple[Path, Skipped]]") -> None
     named = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
     out.say(f"Skipped {counted(len(skipped), 'file')}:")
     for folder, item in named:
-        out.say(f"  {shortened(str(folder / item.path), 60)} ({item.reason})")
+        out.say(f"  {shortened_path(str(folder / item.path))} ({item.reason})")
     if len(named) < len(skipped):
         out.say(f"  and {len(skipped) - len(named)} more; -v names all")
 
@@ -88,7 +88,7 @@ def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skippe
     found, skipped = folders.list_photos(path, recursive)
     if not found:
         deeper = not recursive and any(entry.is_dir() for entry in path.iterdir())
-        reasons = [f"{shortened(item.path, 60)}: {item.reason}" for item in skipped]
+        reasons = [f"{shortened_path(item.path)}: {item.reason}" for item in skipped]
         searched = ["Its sub-folders were not searched"] if deeper else []
         why = "; ".join([*reasons[:SKIPPED_SHOWN], *searched])
         raise LiteError(
