@@ -15,7 +15,7 @@ PACKAGE = Path(litecli.__file__).parent
 LAYERS = (
     "errors config events threads",
     "labelled walk drawn_shapes drawn_backgrounds episodes profile image_stream storage encoder",
-    "memory colours lite",
+    "memory colours lite changes",
     "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
     "weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
     "devices mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
