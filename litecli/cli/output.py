@@ -4,8 +4,10 @@ User text (folder names, paths) is printed as it is: no markup is read, and what
 encoding cannot show is written as ASCII instead of failing.
 """
 
+import codecs
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -15,7 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
 ASCII_MARKS = str.maketrans({"±": "+-", "…": "...", "×": "x", "–": "-", "✓": "ok", "★": "*"})
+# Marks that turn the direction of writing, and are not seen themselves.
+TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
+OUR_COLOURS = re.compile(r"(\x1b\[(?:0|1|31|32|33)m)")
 PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
 PROGRESS_SECONDS = 30.0  # or per this many seconds
 RECENT = 30  # calls of a progress function
@@ -53,32 +58,39 @@ class Output:
         return self.stderr.isatty() and self.environ.get("TERM") != "dumb"
 
     def result(self, text: str = "") -> None:
-        """One line of the answer; nothing with --json."""
+        """One line of the answer, its tabs and our colours kept; nothing with --json."""
         if not self.json:
-            self._write(self.stdout, text)
+            parts = OUR_COLOURS.split(text) if self.for_people else [text]
+            # Every second part is a colour.
+            parts[::2] = [escaped(part, keep="\n\t") for part in parts[::2]]
+            self._write(self.stdout, "".join(parts))
 
     def paragraph(self, text: str) -> None:
         """`result` of a sentence or two; on a terminal, lines end between words."""
-        for line in wrapped(text, self._room()):
+        for line in wrapped(escaped(text), self._room()):
             self.result(line)
 
     def record(self, data: Mapping[str, Any]) -> None:
-        """One JSON object on one line of stdout."""
-        self._write(self.stdout, json.dumps(data, ensure_ascii=False))
+        """One JSON object on one line of stdout, in ASCII where the stream is not UTF-8."""
+        text = json.dumps(data, ensure_ascii=False)
+        whole = len(text.splitlines()) == 1  # U+2028 in a name would end the line for some readers
+        self._write(
+            self.stdout, text if whole and _carries(self.stdout, text) else json.dumps(data)
+        )
 
     def say(self, text: str) -> None:
         """One line of talk; nothing with --quiet."""
         if not self.quiet:
-            self._write(self.stderr, text)
+            self._write(self.stderr, escaped(text))
 
     def detail(self, text: str) -> None:
         """One line of talk for --verbose."""
         if self.verbose:
-            self._write(self.stderr, text)
+            self._write(self.stderr, escaped(text))
 
     def problem(self, text: str) -> None:
         """Lines of an error: always shown."""
-        self._write(self.stderr, text)
+        self._write(self.stderr, escaped(text, keep="\n"))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
         """An aligned table; columns whose header is a word of `right` are right-aligned.
@@ -86,6 +98,7 @@ class Output:
         On a terminal the last column goes on below itself; on one narrower than the columns each
         row becomes a few lines of "header: value".
         """
+        rows = [[escaped(cell) for cell in row] for row in rows]
         widths = [max(map(text_width, column)) for column in zip(headers, *rows, strict=True)]
         before = sum(widths[:-1]) + 2 * len(widths)
         room = self._room()
@@ -166,6 +179,17 @@ class Output:
         stream.flush()
 
 
+def _carries(stream: TextIO, text: str) -> bool:
+    """Whether the stream is UTF-8 and the text fits it: a file name may be no UTF-8."""
+    if codecs.lookup(stream.encoding or "utf-8").name != "utf-8":
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def text_width(text: str) -> int:
     """Columns the text takes on a terminal: two for wide characters, none for combining ones."""
     return sum(
@@ -210,11 +234,21 @@ def shortened_path(path: str, width: int = 60) -> str:
     return path[: width - 1 - len(end)] + "…" + end
 
 
-def escaped(text: str) -> str:
-    """The text with control characters written out (a tab as \\t), so it stays one field."""
+def escaped(text: str, keep: str = "") -> str:
+    """The text with control characters written out (a tab as \\t), so it stays one field.
+
+    Also what ends a line or turns the direction of writing: a name cannot pose as another one.
+    """
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(
-        c if unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode() for c in text
+        c.encode("unicode_escape").decode() if _is_control(c) and c not in keep else c for c in text
     )
+
+
+def _is_control(c: str) -> bool:
+    # Not all of Cf: the joiners in it make one emoji of several.
+    return unicodedata.category(c) in ("Cc", "Zl", "Zp") or c in TURNS
 
 
 def counted(number: int, noun: str) -> str:

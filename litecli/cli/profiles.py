@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from litecli.cli.options import Common, command, group
-from litecli.cli.output import counted, shortened, size
+from litecli.cli.output import counted, escaped, shortened, size
 
 SCHEMA = "litecli.profiles/1"
 Name = Annotated[str, typer.Argument(help="A profile's name.")]
@@ -99,8 +99,10 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
         )
         return
     objects = counted(len(profile.labels), "object")
-    out.result(f"{profile.name}: {objects} from {counted(len(profile.photo_paths), 'photo')}")
-    out.result(f"  photos  {profile.folder}")
+    out.result(
+        f"{escaped(profile.name)}: {objects} from {counted(len(profile.photo_paths), 'photo')}"
+    )
+    out.result(f"  photos  {escaped(profile.folder)}")
     out.result(f"  file    {where} ({size(where.stat().st_size)})")
     out.result(f"  model   {profile.model_name}, head {profile.head}")
     rows = [(shortened(label), str(photos[label])) for label in profile.labels]
