@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litecli.cli.answers import ranked, sureness
+from litecli.cli.answers import how_sure, ranked
 from litecli.cli.output import percent
 from litecli.cli.report import check_page, save_page
 from litecli.errors import PhotoError
@@ -44,7 +44,7 @@ class AnswerPage:
             Answered(
                 path="photo from stdin" if self.image is not None else answer.path,
                 label=answer.label if answer.known else None,
-                says=f"{sureness(answer)} ({percent(answer.confidence)})" if answer.known else "",
+                says=how_sure(answer) if answer.known else "",
                 share=answer.confidence,
                 others=tuple(others[1 : 1 + MOST_OTHERS] if answer.known else others[:1]),
                 jpeg=None if answer.error is not None else self._picture(answer.path),

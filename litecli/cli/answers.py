@@ -34,6 +34,13 @@ def sureness(answer: "Prediction") -> str:
     return next((word for least, word in words if answer.confidence >= least), "not sure")
 
 
+def how_sure(answer: "Prediction") -> str:
+    """A known answer's sureness and share; of a single object the share is always all."""
+    if len(answer.scores) == 1:
+        return "looks like yours"
+    return f"{sureness(answer)} ({percent(answer.confidence)})"
+
+
 def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
     """path, label, confidence; with --top N more pairs, with --explain the nearest own photo."""
     fields = [answer.path]
@@ -42,7 +49,9 @@ def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
     else:
         fields += [answer.label if answer.known and answer.label else "unknown"]
         fields += [f"{answer.confidence:.4f}"]
-        for label, share in ranked(answer)[1 : style.top]:
+        # "unknown" is the first answer where it is one: the best object comes second.
+        best = ranked(answer)
+        for label, share in best[1 : style.top] if answer.known else best[: style.top - 1]:
             fields += [label, f"{share:.4f}"]
         if style.explain:
             fields += [answer.nearest or ""]
@@ -76,7 +85,7 @@ def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterato
     best = ranked(answer)
     if answer.known:
         label = shortened(answer.label or "")
-        said = f"{sureness(answer)} ({percent(answer.confidence)})"
+        said = how_sure(answer)
         yield f"{start}{out.styled(label, 'bold')}   {said}"
         for other, share in best[1 : style.top]:
             yield f"  or {shortened(other)} ({percent(share)})"
