@@ -4,6 +4,7 @@ People get words, programs get tab-separated lines (path, label, confidence), an
 give everything. Answers appear as they are found, in input order.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterable
@@ -18,7 +19,8 @@ from litecli.cli.answer_table import AnswerTable
 from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, counted, shortened_path
-from litecli.cli.photo_arguments import expand, show_skipped
+from litecli.cli.photo_arguments import Photo, expand, show_skipped, show_unsearched
+from litecli.cli.stdin_paths import StdinPaths
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -85,34 +87,44 @@ def classify(
             fix="give one of them",
             code=ExitCode.USAGE,
         )
+    if unknown_threshold is not None and math.isnan(unknown_threshold):
+        raise LiteError("--unknown-threshold nan is no number.", code=ExitCode.USAGE)
     arguments = list(photos or [])
-    if stdin_paths:
+    if "" in arguments:
+        raise LiteError(
+            "An empty name is no photo.", "Perhaps a variable is not set.", code=ExitCode.USAGE
+        )
+    stream = StdinPaths(out, recursive) if stdin_paths and not arguments else None
+    if stdin_paths and stream is None:
         lines = sys.stdin.buffer.read().splitlines()
         arguments += [os.fsdecode(line) for line in lines if line.strip()]
-    if not arguments:
-        raise LiteError(
-            "Which photos?" if not stdin_paths else "No paths came on stdin.",
-            fix="litecli classify photo.jpg" if not stdin_paths else "",
-            code=ExitCode.USAGE if not stdin_paths else ExitCode.INPUT,
-        )
+    if not arguments and stream is None:
+        fix = "litecli classify photo.jpg"
+        raise LiteError("Which photos?", fix=fix, code=ExitCode.USAGE)
     image = image_from_stdin() if arguments == [STDIN] else None
     learned = library.load_profile(profile)
-    chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
+    chosen: list[Photo] = []
+    if image is None and stream is None:
+        chosen, skipped, unsearched = expand(arguments, recursive)
+        show_skipped(out, skipped)
+        show_unsearched(out, unsearched)
     inputs = [photo.path for photo in chosen]
     page = AnswerPage(report, learned, image, inputs) if report is not None else None
     table = AnswerTable(csv_file, learned.folder, inputs) if csv_file is not None else None
-    show_skipped(out, skipped)
     answers = predictions.classify(
-        inputs if image is None else [(STDIN, image)],
+        stream or ([(STDIN, image)] if image is not None else inputs),
         learned,
         library.model_of(learned),
         unknown_threshold=unknown_threshold,
         allow_unknown=not no_unknown,
+        idle=stream.idle if stream else None,
     )
-    style = Style(len(learned.labels), top, explain, many=len(chosen) > 1)
+    many = stream is not None or len(chosen) > 1
+    style = Style(len(learned.labels), top, explain, many)
+    named = stream.named() if stream else [photo.named for photo in chosen] or [True]
+    total = None if stream else max(1, len(chosen))
     with table or nullcontext():
-        named = [p.named for p in chosen] or [True]
-        return show_all(out, answers, named, style, table, page, fail_on_unknown)
+        return show_all(out, answers, named, total, style, table, page, fail_on_unknown)
 
 
 def image_from_stdin() -> bytes:
@@ -137,20 +149,24 @@ def image_from_stdin() -> bytes:
 def show_all(
     out: Output,
     answers: "Iterable[Prediction]",
-    named: list[bool],
+    named: Iterable[bool],
+    total: int | None,
     style: Style,
     table: AnswerTable | None,
     page: AnswerPage | None,
     fail_on_unknown: bool,
 ) -> int | None:
-    """Show the answers one by one; LiteError (INPUT) when named files could not be used."""
-    progress = out.progress("Photos") if table is not None else None
-    failed: list[Prediction] = []
-    unknown = 0
+    """Show the answers one by one; `total` is None while nobody knows how many there will be.
+
+    Raises LiteError (INPUT): files that were named could not be used, or none of all.
+    """
+    progress = out.progress("Photos") if table is not None and total is not None else None
+    failed: list[tuple[Prediction, bool]] = []
+    number = unknown = 0
     for number, (answer, by_name) in enumerate(zip(answers, named, strict=True), start=1):
         unknown += answer.error is None and not answer.known
-        if answer.error is not None and by_name:
-            failed.append(answer)
+        if answer.error is not None:
+            failed.append((answer, by_name))
         if out.json:
             out.record(answer_json(answer))
         if page is not None:
@@ -162,20 +178,24 @@ def show_all(
                 lines_for_people(out, answer, style) if out.for_people else tsv(answer, style)
             ):
                 out.result(line)
-        if progress:
-            progress(number, len(named))
+        if progress and total is not None:
+            progress(number, total)
+    if not number:
+        raise LiteError("No paths came on stdin.", code=ExitCode.INPUT)
     if table is not None:
-        out.say(f"Wrote {counted(len(named), 'answer')} to {table.path}")
+        out.say(f"Wrote {counted(number, 'answer')} to {table.path}")
     if page is not None:
         page.save()
-        out.say(f"Wrote {counted(len(named), 'answer')} to {page.path}; open it in a browser.")
-    if failed:
-        return report_failed(out, failed, len(named))
+        out.say(f"Wrote {counted(number, 'answer')} to {page.path}; open it in a browser.")
+    # Of a folder's photos some may be bad, but not all of them.
+    told = [answer for answer, by_name in failed if by_name or len(failed) == number]
+    if told:
+        return report_failed(out, told, number)
     return ExitCode.UNKNOWN if unknown and fail_on_unknown else None
 
 
 def report_failed(out: Output, failed: "list[Prediction]", total: int) -> int:
-    """Name the files of the command line that could not be read; raises LiteError unless --json."""
+    """Name the files that should have been photos; raises LiteError unless --json."""
     if out.json:  # each one's own line has said so already
         return ExitCode.INPUT
     listed = ", ".join(
