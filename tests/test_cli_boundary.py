@@ -217,6 +217,26 @@ def test_an_error_is_three_lines_whatever_the_name(run, doctor_raises) -> None:
     assert err == f"Error: No {told}.\n  Two\n  lines.\n  Try: rm '{told}'\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_it_starts_is_quiet(ignored: bool, tmp_path: Path) -> None:
+    code = (
+        "import signal, sys, os\n"
+        f"if {ignored}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "class Typed:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'litecli.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Typed())\n"
+        "from litecli.__main__ import run\n"
+        f"assert signal.getsignal(signal.SIGINT) is (signal.SIG_IGN if {ignored} else\n"
+        "    signal.default_int_handler)\n"
+        "sys.argv[1:] = ['--version']\n"
+        "sys.exit(run())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0 if ignored else 130, "")
+
+
 def test_every_exit_code_is_in_the_table() -> None:
     assert sorted(map(int, ExitCode)) == [*range(9), 130]
     assert boundary.unforeseen(ValueError("x")).code == ExitCode.BUG

@@ -1,5 +1,6 @@
 """No file of a person's is lost to a slip: where --csv, -o and --report may write."""
 
+import io
 import os
 import shutil
 import sys
@@ -77,6 +78,12 @@ def test_no_table_is_begun_before_the_first_answer(learned, monkeypatch) -> None
     monkeypatch.setattr(predictions, "classify", stopped)
     assert learned("classify", "inbox", "--csv", "out.csv")[0] == 130
     assert "kept" in Path("out.csv").read_text()
+
+
+def test_a_path_that_cannot_be_is_compared_too(learned, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"nul\0.jpg\n")))
+    code, _, err = learned("classify", "inbox/0.jpg", "--stdin-paths", "--csv", "out.csv")
+    assert code == 3 and "1 of 2 photos" in err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs device files")

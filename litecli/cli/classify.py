@@ -98,6 +98,8 @@ def classify(
     if stdin_paths and stream is None:
         lines = sys.stdin.buffer.read().splitlines()
         arguments += [os.fsdecode(line) for line in lines if line.strip()]
+    if stream is not None and stream.is_empty():
+        raise LiteError("No paths came on stdin.", code=ExitCode.INPUT)
     if not arguments and stream is None:
         fix = "litecli classify photo.jpg"
         raise LiteError("Which photos?", fix=fix, code=ExitCode.USAGE)
@@ -180,8 +182,6 @@ def show_all(
                 out.result(line)
         if progress and total is not None:
             progress(number, total)
-    if not number:
-        raise LiteError("No paths came on stdin.", code=ExitCode.INPUT)
     if table is not None:
         out.say(f"Wrote {counted(number, 'answer')} to {table.path}")
     if page is not None:

@@ -4,6 +4,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from queue import Queue
 from threading import Thread
@@ -27,6 +28,7 @@ class StdinPaths:
         self._lines: Queue[str | None] = Queue(AHEAD)
         self._named: deque[bool] = deque()
         self._in_folder = False
+        self._first: str | None = None
         # Daemon: at the end of the program it may well still wait for a line.
         Thread(target=self._read, daemon=True).start()
 
@@ -34,8 +36,14 @@ class StdinPaths:
         """Whether the next photo is not known yet."""
         return self._lines.empty() and not self._in_folder
 
+    def is_empty(self) -> bool:
+        """Whether stdin ends without a path; waits for the first one."""
+        self._first = self._lines.get()
+        return self._first is None
+
     def __iter__(self) -> Iterator[Path | str]:
-        while (line := self._lines.get()) is not None:
+        first = [] if self._first is None else [self._first]
+        for line in chain(first, iter(self._lines.get, None)):
             found, skipped, unsearched = photos_of_line(line, self._recursive)
             show_skipped(self._out, skipped)
             show_unsearched(self._out, unsearched)

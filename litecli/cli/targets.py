@@ -4,6 +4,7 @@ Asked before the work, so that a slip on the command line (--csv *.jpg) costs no
 """
 
 import json
+import os
 import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,18 +36,26 @@ def check_target(
         raise refused(f"{path} is a folder.", f"The {kind} is a file.", path / suggested)
     if path.exists() and not path.is_file() and devices:
         return
-    whole, ending = path.resolve(), Path(suggested).suffix
+    whole, ending = _whole(path), Path(suggested).suffix
     if whole.is_relative_to(folder):
         beside = Path(folder).parent / Path(path.name).with_suffix(ending)
         why = f"litecli never writes to {folder}"
         raise refused(f"{path} would lie among your photos.", why, beside)
-    if any(whole == photo.resolve() for photo in inputs):
+    if any(whole == _whole(photo) for photo in inputs):
         why = f"The {kind} would take its place."
         raise refused(f"{path} is one of the photos to look at.", why, path.with_name(suggested))
     if path.exists() and not (path.is_file() and is_ours(path)):
         other = path.with_name(f"{path.stem}_litecli{ending}")
         what = f"{path} exists, and litecli did not write it."
         raise refused(what, "It was left as it is.", other)
+
+
+def _whole(path: Path) -> Path:
+    """The path without links; as it is where there is no such thing (a loop, a zero byte)."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path.absolute()
 
 
 def start_of(path: Path, length: int) -> bytes:
