@@ -122,6 +122,21 @@ def test_below_min_accuracy_nothing_is_saved(run, folder: Path, photo) -> None:
     assert code == 8 and json.loads(out)["schema"] == "litecli.error/1"
 
 
+def test_with_nothing_to_check_min_accuracy_says_so(run, write_objects) -> None:
+    write_objects({"keys": 1, "mug": 1})
+    code, _, err = run("adapt", "my_objects", "--min-accuracy", "0")
+    assert code == 8 and "0 of 0" not in err and "nothing to check --min-accuracy 0" in err
+    assert library.profile_names() == []
+
+
+def test_an_empty_name_is_not_the_current_folder(run, folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    code, _, err = run("adapt", "")
+    assert code == 2 and err.startswith("Error: An empty name is no folder.")
+    assert library.profile_names() == []
+    assert run("adapt", ".")[0] == 0 and library.profile_names() == ["my_objects"]
+
+
 def test_dry_run_lists_and_saves_nothing(run, folder: Path) -> None:
     code, out, _ = run("adapt", "my_objects", "--dry-run")
     assert code == 0
