@@ -113,6 +113,13 @@ def read_profile(path: Path, name: str) -> Profile:
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:
+        if path != _path(name) and not path.name.endswith(_SUFFIX):
+            raise LiteError(
+                f"{path} is not a profile.",
+                f"A profile is a file that litecli adapt wrote, NAME{_SUFFIX}.",
+                "litecli profiles list",
+                code=ExitCode.MISSING,
+            ) from error
         fix = "litecli adapt FOLDER   (learn it again)"
         if path == _path(name) and _previous(name).is_file():
             fix += f"   or: litecli profiles undo {quoted(name)}"
@@ -265,6 +272,13 @@ def _saved(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if name in names:
         return name
+    if FORBIDDEN & set(name) or Path(name).is_file():
+        raise LiteError(
+            f"{name} is not the name of a saved profile.",
+            "This works on the profiles that litecli keeps, by their names.",
+            "litecli profiles list",
+            code=ExitCode.MISSING,
+        )
     if not names:
         raise _no_profile_yet()
     raise not_found("profile", name, names, "litecli profiles list")

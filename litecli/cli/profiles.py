@@ -11,6 +11,9 @@ from litecli.cli.output import counted, escaped, shortened, size
 
 SCHEMA = "litecli.profiles/1"
 Name = Annotated[str, typer.Argument(help="A profile's name.")]
+SavedOrCurrent = Annotated[
+    str | None, typer.Argument(help="A saved profile's name; else the current one.")
+]
 NameOrCurrent = Annotated[
     str | None, typer.Argument(help="A profile's name or file; else the current one.")
 ]
@@ -133,7 +136,7 @@ def remove(common: Common, name: Name) -> None:
     _done(common, name, f"Deleted {where}", where)
 
 
-def undo(common: Common, name: NameOrCurrent = None) -> None:
+def undo(common: Common, name: SavedOrCurrent = None) -> None:
     """Go back to the version before the last adapt."""
     from litecli import library
 
