@@ -1,12 +1,22 @@
 """The program: `litecli`, and `python -m litecli` for torchrun."""
 
 import gc
+import os
+import signal
 import sys
 
 # Starting makes many objects and hardly a cycle: looking for them so often takes a few percent.
 gc.set_threshold(10_000)
 
+# Ctrl-C while that lasts: nothing is begun yet, and a traceback of imports would tell nobody.
+quiet = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where it is ignored
+if quiet:
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
 from litecli.cli import main  # noqa: E402 (importing is most of starting)
+
+if quiet:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def run() -> int:

@@ -86,6 +86,8 @@ def _check_file(folder: Path, file: str) -> None:
         raise LiteError(
             f"{folder} is not a model: it has no {file}.",
             "A model is a folder with model.safetensors and encoder.onnx, with FiLM task.onnx too.",
-            f"litecli models add {quoted(inner)}" if (inner / file).is_file() else "",
+            f"litecli models add {quoted(inner)}"
+            if (inner / file).is_file()
+            else "litecli models list, or make one: litecli models fetch small",
             code=ExitCode.MISSING,
         )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litecli import same_shot, selfcheck
+from litecli.changes import Changes, changes_between
 from litecli.folders import Skipped, scan_objects
 from litecli.model_files import Model
 from litecli.model_heads import head_of
@@ -55,6 +56,7 @@ class Adaptation:
     forecast: tuple[int, int]  # of 10 new photos, so many will be right; see selfcheck.forecast
     false_accepts: dict[str, float]  # share of strangers taken for an object; see selfcheck
     ignored: int = 0  # files left out without a word; see Scan
+    changes: Changes | None = None  # since the previous profile; None: there was none
 
 
 def adapt(
@@ -141,6 +143,7 @@ def adapt(
         forecast=check.forecast,
         false_accepts=check.false_accepts,
         ignored=scan.ignored,
+        changes=changes_between(previous, profile) if previous else None,
     )
 
 

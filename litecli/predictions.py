@@ -6,7 +6,7 @@ Every photo is read, encoded and answered by one thread, alone: so its answer do
 what else is asked, nor in which order.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -50,12 +50,14 @@ def classify(
     *,
     unknown_threshold: float | None = None,
     allow_unknown: bool = True,
+    idle: Callable[[], bool] | None = None,
 ) -> Iterator[Prediction]:
     """Name photos, in order and as they are read; each answer depends on its photo alone.
 
     A source is a file, or (name, bytes). A photo that cannot be used gives a Prediction with
     `error`. `unknown_threshold` replaces the profile's own; without `allow_unknown` every photo
-    is one of the objects. Raises LiteError at once: MISSING (another model than the profile's),
+    is one of the objects. `idle()` tells that the next source is not there yet: answers that are
+    ready do not wait for it. Raises LiteError at once: MISSING (another model than the profile's),
     USAGE (one object and no unknown: there is nothing to decide).
     """
     check_same_model(profile, model)
@@ -69,16 +71,19 @@ def classify(
     threshold = profile.unknown_threshold if unknown_threshold is None else unknown_threshold
     answerer = _Answerer(profile, model, threshold if allow_unknown else float("inf"))
     many = isinstance(sources, Sequence) and len(sources) >= MANY
-    return _answers(answerer, sources, TOGETHER if many else 1)
+    return _answers(answerer, sources, TOGETHER if many else 1, idle)
 
 
 def _answers(
-    answerer: "_Answerer", sources: Iterable[Source], together: int
+    answerer: "_Answerer",
+    sources: Iterable[Source],
+    together: int,
+    idle: Callable[[], bool] | None,
 ) -> Iterator[Prediction]:
     rest = iter(sources)
     groups = iter(lambda: list(islice(rest, together)), [])
     with memory.kept() if together > 1 else nullcontext():
-        for answers in in_order(answerer.answer_all, groups):
+        for answers in in_order(answerer.answer_all, groups, idle=idle):
             yield from answers
 
 

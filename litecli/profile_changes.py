@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from litecli import storage
-from litecli.data_folder import check_name, lock_for, not_found, set_current, state
+from litecli.data_folder import FORBIDDEN, check_name, lock_for, not_found, set_current, state
 from litecli.errors import ExitCode, LiteError
 from litecli.profile import NewerFormatError, Profile, from_tensors, to_tensors
 from litecli.profile_library import (
@@ -158,6 +158,13 @@ def _saved(name: str) -> str:
     name = unicodedata.normalize("NFC", name)
     if name in names:
         return name
+    if FORBIDDEN & set(name) or Path(name).is_file():
+        raise LiteError(
+            f"{name} is not the name of a saved profile.",
+            "This works on the profiles that litecli keeps, by their names.",
+            "litecli profiles list",
+            code=ExitCode.MISSING,
+        )
     if not names:
         raise no_profile_yet()
     raise not_found("profile", name, names, "litecli profiles list")

@@ -104,6 +104,13 @@ def read_profile(path: Path, name: str) -> Profile:
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:
+        if path != saved_path(name) and not path.name.endswith(_SUFFIX):
+            raise LiteError(
+                f"{path} is not a profile.",
+                f"A profile is a file that litecli adapt wrote, NAME{_SUFFIX}.",
+                "litecli profiles list",
+                code=ExitCode.MISSING,
+            ) from error
         fix = learn_again()
         if path == saved_path(name) and previous_path(name).is_file():
             fix += f"   or: litecli profiles undo {quoted(name)}"

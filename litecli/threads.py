@@ -24,12 +24,14 @@ def in_order(
     items: Iterable[Item],
     threads: int | None = None,
     ahead: int | None = None,
+    idle: Callable[[], bool] | None = None,
 ) -> Generator[Result]:
     """Yield function(item) for each item, in order, while threads work up to `ahead` items on.
 
     Without numbers, `workers` threads work up to two items each ahead. An exception of `function`
-    is raised where its result would have come. Leaving the iterator early drops the work not yet
-    begun, and does not wait for what was.
+    is raised where its result would have come. While `idle()` says that the next item is not there
+    yet, what was begun is yielded before it is waited for. Leaving the iterator early drops the
+    work not yet begun, and does not wait for what was.
     """
     threads = max(1, workers() if threads is None else threads)
     ahead = 2 * threads if ahead is None else ahead
@@ -38,7 +40,7 @@ def in_order(
     try:
         for item in items:
             waiting.append(executor.submit(function, item))
-            if len(waiting) > ahead:
+            while waiting and (len(waiting) > ahead or (idle is not None and idle())):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

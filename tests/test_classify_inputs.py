@@ -161,3 +161,68 @@ def test_top_and_explain(learned, top: int) -> None:
     assert labels[0] == "keys" and len(labels) == len(set(labels)) == min(top, 3)
     assert shares == sorted(shares, reverse=True)
     assert fields[-1].startswith("keys/") and (Path("my_objects") / fields[-1]).is_file()
+
+
+def test_subfolders_that_are_not_searched_are_told(learned, put, photo) -> None:
+    put("inbox/deep/1.jpg", photo("mug", 1))
+    put("inbox/.git/1.jpg")
+    put("more/1.jpg", photo("mug", 2))
+    put("more/a/1.txt")
+    code, out, err = learned("classify", "inbox")
+    assert code == 0 and paths(out) == NAMES
+    assert err == "Note: 1 sub-folder not searched (--recursive)\n"
+    assert learned("classify", "inbox", "-q")[2] == learned("classify", "-r", "inbox")[2] == ""
+    err = learned("classify", "inbox", "more")[2]
+    assert err == "Note: 2 sub-folders not searched (--recursive)\n"
+
+
+def test_a_folder_of_which_nothing_can_be_used(learned, put) -> None:
+    put("bad/1.jpg", b"<html>")
+    code, out, err = learned("classify", "bad")
+    assert code == 3 and paths(out) == ["bad/1.jpg"]
+    assert err == "Error: bad/1.jpg: not an image (looks like a web page).\n"
+    put("bad/2.jpg", b"")
+    code, out, err = learned("classify", "bad")
+    assert code == 3 and paths(out) == ["bad/1.jpg", "bad/2.jpg"]
+    assert err.startswith("Error: 2 of 2 photos could not be used: bad/1.jpg (not an image")
+    code, out, err = learned("classify", "bad", "--json")
+    assert (code, err) == (3, "") and len(out.splitlines()) == 2
+    assert learned("classify", "bad", "inbox")[0] == 0
+
+
+def test_an_empty_name_is_no_photo(learned) -> None:
+    for arguments in (("",), (NAMES[0], "")):
+        code, out, err = learned("classify", *arguments)
+        assert (code, out) == (2, "") and err.startswith("Error: An empty name is no photo.")
+    code, _, err = learned("classify", NAMES[0], "--unknown-threshold", "nan")
+    assert code == 2 and "nan is no number" in err
+
+
+def test_paths_on_stdin_are_answered_as_they_come(learned, program) -> None:
+    with program("classify", "--stdin-paths") as process:
+        for name in NAMES[:3]:
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(f"{name}\t")
+        process.stdin.write("\r\n".join(NAMES[3:]))
+        process.stdin.close()
+        assert paths(process.stdout.read()) == NAMES[3:]
+    assert process.returncode == 0
+
+
+def test_a_wrong_path_on_stdin_is_a_line_of_its_own(learned, put, photo, monkeypatch) -> None:
+    put("bad/1.txt")
+    put("more/a.jpg", photo("mug", 1))
+    put("more/b.jpg", b"")
+    web = "https://example.org/cat.jpg"
+    stdin(monkeypatch, f"gone.jpg\nbad\n{web}\n-\nmore\ninbox/[01].jpg\n".encode())
+    code, out, err = learned("classify", "--stdin-paths")
+    wrong = ["gone.jpg", "bad", web, "-"]
+    assert code == 3 and paths(out) == [*wrong, "more/a.jpg", "more/b.jpg", *NAMES[:2]]
+    assert err.startswith("Error: 4 of 8 photos could not be used: gone.jpg (")
+    stdin(monkeypatch, b"gone.jpg\n")
+    assert learned("classify", "--stdin-paths")[0] == 3
+    stdin(monkeypatch, b"\n")
+    code, out, err = learned("classify", "--stdin-paths", "--csv", "out.csv")
+    assert (code, out, err) == (3, "", "Error: No paths came on stdin.\n")
+    assert not Path("out.csv").exists()

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from litecli import library
+from litecli.changes import Changes
+from litecli.cli.adapt_output import changes_text
 
 
 @pytest.fixture
@@ -50,6 +52,48 @@ def test_a_second_adapt_embeds_only_what_is_new(run, folder: Path, photo) -> Non
     assert (told["embedded"], told["reused"]) == (1, 13)
 
 
+def test_what_came_and_went_since_the_last_time_is_told(run, folder: Path, photo) -> None:
+    first = run("adapt", "my_objects", "--json")
+    assert (json.loads(first[1])["added"], json.loads(first[1])["forgotten"]) == (None, None)
+    told = json.loads(run("adapt", "my_objects", "--json")[1])
+    assert (told["added"], told["forgotten"]) == ([], [])
+    assert "Since last time" not in run("adapt", "my_objects")[1]
+    (folder / "mug" / "new.jpg").write_bytes(photo("mug", 999))
+    (folder / "mug" / "IMG_0.jpg").unlink()
+    (folder / "mug" / "IMG_1.jpg").rename(folder / "mug" / "renamed.jpg")
+    for path in (folder / "bowl").iterdir():
+        path.unlink()
+    out = run("adapt", "my_objects", "--min-accuracy", "0")[1]
+    assert out.splitlines()[1] == ('Since last time: 1 new photo, 5 forgotten ("bowl" is gone).')
+    run("profiles", "undo")
+    told = json.loads(run("adapt", "my_objects", "--json")[1])
+    assert told["added"] == ["mug/new.jpg"]
+    assert told["forgotten"] == [*(f"bowl/IMG_{n}.jpg" for n in range(4)), "mug/IMG_0.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (Changes((), (), (), ()), ""),
+        (Changes((), ("a", "b"), (), ()), "Since last time: 2 photos forgotten."),
+        (
+            Changes(("a",), ("b",), ("tin",), ("can",)),
+            'Since last time: 1 new photo, 1 forgotten ("tin" is new; "can" is gone).',
+        ),
+        (
+            Changes(("a", "b"), (), ("a", "b"), ()),
+            'Since last time: 2 new photos ("a", "b" are new).',
+        ),
+        (
+            Changes(("a",), (), tuple("abcd"), ()),
+            "Since last time: 1 new photo (4 objects are new).",
+        ),
+    ],
+)
+def test_changes_in_words(changes: Changes, words: str) -> None:
+    assert changes_text(changes) == words
+
+
 def test_another_folder_of_the_same_name_needs_replace(run, folder: Path, write_objects) -> None:
     run("adapt", "my_objects")
     write_objects({"keys": 2, "mug": 2}, "other/my_objects")
@@ -76,6 +120,21 @@ def test_below_min_accuracy_nothing_is_saved(run, folder: Path, photo) -> None:
     assert library.profile_names() == []
     code, out, _ = run("adapt", "my_objects", "--min-accuracy", "1", "--json")
     assert code == 8 and json.loads(out)["schema"] == "litecli.error/1"
+
+
+def test_with_nothing_to_check_min_accuracy_says_so(run, write_objects) -> None:
+    write_objects({"keys": 1, "mug": 1})
+    code, _, err = run("adapt", "my_objects", "--min-accuracy", "0")
+    assert code == 8 and "0 of 0" not in err and "nothing to check --min-accuracy 0" in err
+    assert library.profile_names() == []
+
+
+def test_an_empty_name_is_not_the_current_folder(run, folder: Path, monkeypatch) -> None:
+    monkeypatch.chdir(folder)
+    code, _, err = run("adapt", "")
+    assert code == 2 and err.startswith("Error: An empty name is no folder.")
+    assert library.profile_names() == []
+    assert run("adapt", ".")[0] == 0 and library.profile_names() == ["my_objects"]
 
 
 def test_dry_run_lists_and_saves_nothing(run, folder: Path) -> None:

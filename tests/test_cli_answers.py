@@ -33,6 +33,9 @@ def test_words_for_people() -> None:
     assert in_words(Prediction("a", "x", False, 1.0, {"x": 1.0}, None), Style(1)) == [
         "unknown   not your x"
     ]
+    assert in_words(Prediction("a", "x", True, 1.0, {"x": 1.0}, None), Style(1)) == [
+        "x   looks like yours"
+    ]
     assert in_words(BROKEN, Style(3, many=True)) == ["c.jpg   file is cut off"]
 
 
@@ -42,6 +45,10 @@ def test_tabs_for_programs() -> None:
     assert list(tsv(BROKEN, Style(3))) == ["c.jpg\t\t\tfile is cut off"]
     assert list(tsv(SURE, Style(3, top=2, explain=True))) == [
         "a.jpg\tkeys\t0.9700\tbowl\t0.0200\tkeys/IMG_3.jpg"
+    ]
+    assert list(tsv(STRANGE, Style(3, top=2))) == ["b.jpg\tunknown\t0.4100\tmug\t0.4100"]
+    assert list(tsv(STRANGE, Style(3, top=3))) == [
+        "b.jpg\tunknown\t0.4100\tmug\t0.4100\tbowl\t0.3000"
     ]
     odd = Prediction("a\tb\n.jpg", "k\tx", True, 1.0, {"k\tx": 1.0}, None)
     assert list(tsv(odd, Style(1))) == ["a\\tb\\n.jpg\tk\\tx\t1.0000"]

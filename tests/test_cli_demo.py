@@ -63,6 +63,23 @@ def test_demo_replaces_nothing(run) -> None:
     assert [p.name for p in Path("mine").iterdir()] == ["x.txt"]
 
 
+def test_a_profile_of_ones_own_called_demo_stays(run, write_objects, monkeypatch) -> None:
+    monkeypatch.setattr(demo, "NUM_PHOTOS", 2)
+    monkeypatch.setattr(demo, "NUM_NEW", 1)
+    run("adapt", write_objects({"keys": 2, "mug": 2}), "--name", "demo")
+    mine = library.profile_path("demo").read_bytes()
+    for number in range(2):  # the second one replaces the first one's, not mine
+        code, out, err = run("demo", f"show{number}")
+        assert code == 0 and "litecli classify -p demo-2 " in out
+        assert 'Your own profile "demo" stays; this one is called "demo-2".' in err
+    assert library.profile_path("demo").read_bytes() == mine
+    assert library.profile_names() == ["demo", "demo-2"]
+    library.profile_path("demo-2").write_bytes(b"damaged, and perhaps mine")
+    assert 'called "demo-3"' in run("demo", "show2")[2]
+    library.remove_profile("demo")
+    assert "stays" not in run("demo", "show3")[2] and "stays" not in run("demo", "show4")[2]
+
+
 def test_demo_makes_a_folder_of_its_own(run, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr(demo, "NUM_PHOTOS", 2)

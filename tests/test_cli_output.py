@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from litecli.cli.output import (
-    Output,
+from litecli.cli.output import Output
+from litecli.cli.texts import (
     counted,
     duration,
     escaped,
     percent,
     shortened,
+    shortened_path,
     size,
     text_width,
     wrapped,
@@ -258,6 +259,62 @@ def test_a_dumb_terminal_is_not_animated() -> None:
 def test_control_characters_stay_inside_one_field() -> None:
     assert escaped("a\tb\nc\x1b[31m") == "a\\tb\\nc\\x1b[31m"
     assert shortened("k" * 100) == "k" * 39 + "…"
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "told"),
+    [
+        ("keys/IMG_1.jpg", 60, "keys/IMG_1.jpg"),
+        ("/home/me/photos/of_summer/keys/IMG_1.jpg", 24, "/home/me/phot…/IMG_1.jpg"),
+        ("C:\\Users\\me\\Pictures\\IMG_1.jpg", 20, "C:\\Users\\…\\IMG_1.jpg"),
+        ("a/IMG_20260101_120000_a_very_long_name.jpg", 20, "a/IMG_202…g_name.jpg"),
+        ("x" * 70 + ".jpg", 20, "x" * 9 + "…" + "xxxxxx.jpg"),
+        ("/" + "x" * 70, 20, "/" + "x" * 8 + "…" + "x" * 10),
+        ("a\nb/1.jpg", 60, "a\\nb/1.jpg"),
+    ],
+)
+def test_a_path_is_cut_in_its_middle(path: str, width: int, told: str) -> None:
+    assert shortened_path(path, width) == told and len(told) <= width
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-16", "utf-8", "UTF8"])
+def test_json_is_json_in_every_encoding(encoding: str) -> None:
+    names = [
+        "Schl\u00fcssel \u2026 \u9375 \U0001f511",
+        "bad\udcff name",
+        "a\u2028b\u2029c\x85d",
+        "caf\u00e9",
+    ]
+    for name in names:
+        out = make(Pipe(encoding))
+        out.record({"label": name})
+        text = written(out.stdout)
+        assert json.loads(text) == {"label": name} and len(text.splitlines()) == 1
+        assert text.isascii() or "8" in encoding
+
+
+ODD = "a\nb\x1b[31mc\u202ed\u2028e\x85f"
+TAME = r"a\nb\x1b[31mc\u202ed\u2028e\x85f"
+
+
+def test_control_characters_of_a_name_reach_no_terminal() -> None:
+    out = make(Terminal(), Terminal(), TERM="xterm")
+    out.say(f"Note: {ODD}")
+    out.paragraph(f"Note: {ODD}")
+    out.problem(f"Error: x\n  {ODD[2:]}")
+    out.table(("object", "notes"), [(ODD, ODD)])
+    out.result(out.styled(f"Learned {ODD[2:]}", "green"))
+    for text in (written(out.stdout), written(out.stderr)):
+        assert TAME[3:] in text.replace("\x1b[31m", r"\x1b[31m")
+        assert not set("\u202e\u2028\x85") & set(text)
+    assert "\x1b" not in written(out.stderr) and f"Note: {TAME}\n" in written(out.stderr)
+    assert f"  {TAME}  {TAME}\n" in written(out.stdout)
+    assert written(out.stdout).endswith("\x1b[0m\n")
+
+
+def test_emoji_of_several_parts_and_letters_stay_as_they_are() -> None:
+    for name in ("👩\u200d👧", "🏴\U000e0067\U000e0062\U000e007f", "می\u200cخواهم", "鍵 é"):
+        assert escaped(name) == name
 
 
 def test_numbers_as_a_person_says_them() -> None:

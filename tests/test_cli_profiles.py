@@ -69,6 +69,19 @@ def test_rename_remove_undo(two, tmp_path: Path) -> None:
     assert library.profile_names() == ["kitchen"]
 
 
+def test_files_where_a_name_or_a_profile_is_due(two, put, photo) -> None:
+    put("photo.jpg", photo("keys", 1))
+    code, _, err = two("classify", "photo.jpg", "-p", "photo.jpg")
+    assert code == 4 and err.startswith("Error: photo.jpg is not a profile.\n")
+    two("adapt", "garage", "-o", "mine.safetensors")
+    for name in ("mine.safetensors", "garage/keys/IMG_0.jpg"):
+        code, _, err = two("profiles", "undo", name)
+        assert code == 4 and err.startswith(f"Error: {name} is not the name of a saved profile.\n")
+    code, _, err = two("models", "add", "garage")
+    assert code == 4 and "Try: litecli models list" in err
+    assert "name or file" not in two("profiles", "undo", "--help")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -211,8 +211,9 @@ def test_parts_that_contradict_each_other_are_damage(change: dict) -> None:
 def test_any_other_file_is_not_a_profile(tmp_path: Path, tiny_model: Model) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("hello")
-    for path in (text, tiny_model.folder / "model.safetensors"):
-        assert "is damaged" in refusal(ExitCode.MISSING, library.load_profile, path).what
+    model = tiny_model.folder / "model.safetensors"
+    for path, what in ((text, "is not a profile"), (model, "is damaged")):
+        assert what in refusal(ExitCode.MISSING, library.load_profile, path).what
 
 
 def test_rename_keeps_the_current_one_and_its_undo() -> None:

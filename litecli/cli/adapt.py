@@ -1,5 +1,6 @@
 """`litecli adapt FOLDER`: learn the objects of a folder of photos and save them as a profile."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,8 @@ import typer
 from litecli.cli.adapt_output import check_totals, show_adaptation, show_scan
 from litecli.cli.engine import EngineName, check_engine, choose_engine
 from litecli.cli.options import HEAD_NAMES, Common, command
-from litecli.cli.output import size
+from litecli.cli.targets import check_target, is_profile
+from litecli.cli.texts import size
 from litecli.errors import ExitCode, LiteError
 
 EXAMPLES = (
@@ -24,9 +26,23 @@ def add_to(app: typer.Typer, panel: str) -> None:
     command(app, "adapt", panel=panel, examples=EXAMPLES)(adapt)
 
 
+def named_folder(text: str) -> Path:
+    """The folder; raises LiteError (USAGE) for an empty name, which Path takes for the current."""
+    if not text:
+        raise LiteError(
+            "An empty name is no folder.",
+            "Perhaps a variable is not set.",
+            "litecli adapt ./my_objects",
+            code=ExitCode.USAGE,
+        )
+    return Path(text)
+
+
 def adapt(
     common: Common,
-    folder: Annotated[Path, typer.Argument(help="One sub-folder of photos per object.")],
+    folder: Annotated[
+        Path, typer.Argument(help="One sub-folder of photos per object.", parser=named_folder)
+    ],
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="Profile name; the folder's by default.")
     ] = None,
@@ -75,6 +91,15 @@ def adapt(
             fix="-o my_objects.safetensors",
             code=ExitCode.USAGE,
         )
+    if output is not None:
+        check_target(
+            output,
+            "-o",
+            kind="profile",
+            folder=os.path.realpath(folder),
+            is_ours=is_profile,
+            suggested="my_objects.safetensors",
+        )
     check_engine(common, engine)
     if dry_run:
         show_scan(out, folders.scan_objects(folder, max_photos))
@@ -106,12 +131,12 @@ def adapt(
     if min_accuracy is not None and (not total or correct / total < min_accuracy):
         if not out.json:
             show_adaptation(out, learned, None)
-        raise LiteError(
-            f"The check got {correct} of {total} right, below --min-accuracy {min_accuracy:g}.",
-            "Nothing was saved.",
-            "add photos of the objects that the check confuses",
-            code=ExitCode.BELOW_MINIMUM,
-        )
+        what = f"The check got {correct} of {total} right, below --min-accuracy {min_accuracy:g}."
+        fix = "add photos of the objects that the check confuses"
+        if not total:
+            what = f"There was nothing to check --min-accuracy {min_accuracy:g} with."
+            fix = "add a second photo of each object"
+        raise LiteError(what, "Nothing was saved.", fix, code=ExitCode.BELOW_MINIMUM)
     path = library.save_profile(learned.profile, file=output, replace=replace)
     show_adaptation(out, learned, path)
     if output is None:

@@ -3,12 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litecli.cli.output import Output, counted, duration, shortened, show_skipped
+from litecli.cli.output import Output, show_skipped
+from litecli.cli.texts import counted, duration, shortened
 
 if TYPE_CHECKING:
+    from litecli.changes import Changes
     from litecli.folders import Scan, Skipped
     from litecli.personalize import Adaptation
     from litecli.profile import Profile
+
+OBJECTS_NAMED = 3  # that are new, or gone
 
 
 def check_totals(learned: "Adaptation") -> tuple[int, int]:
@@ -55,6 +59,9 @@ def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> No
     again = f" ({learned.reused} known from last time)" if learned.reused else ""
     took = duration(learned.seconds["total"])
     out.result(out.styled(f"Learned {objects} from {photos}{again} in {took}.", "bold"))
+    since = changes_text(learned.changes) if learned.changes else ""
+    if since:
+        out.paragraph(since)
     rows = [
         (
             shortened(report.label),
@@ -69,6 +76,28 @@ def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> No
     for note in learned.notes:
         out.paragraph(f"Note: {note}")
     out.paragraph(forecast_text(learned))
+
+
+def changes_text(changes: "Changes") -> str:
+    """What came and went since the last time; nothing when nothing did."""
+    added, forgotten = len(changes.added), len(changes.forgotten)
+    counts = [counted(added, "new photo")] if added else []
+    if forgotten:
+        gone = f"{forgotten:,}" if added else counted(forgotten, "photo")
+        counts.append(f"{gone} forgotten")
+    objects = [*_told(changes.new_objects, "new"), *_told(changes.gone_objects, "gone")]
+    told = f" ({'; '.join(objects)})" if objects else ""
+    return f"Since last time: {', '.join(counts)}{told}." if counts else ""
+
+
+def _told(labels: tuple[str, ...], what: str) -> list[str]:
+    """`"can" is gone`, of a few objects by name."""
+    if not labels:
+        return []
+    if len(labels) > OBJECTS_NAMED:
+        return [f"{len(labels)} objects are {what}"]
+    names = ", ".join(f'"{shortened(label)}"' for label in labels)
+    return [f"{names} {'is' if len(labels) == 1 else 'are'} {what}"]
 
 
 def forecast_text(learned: "Adaptation") -> str:
@@ -132,5 +161,8 @@ def adaptation_json(learned: "Adaptation", path: Path | None) -> dict[str, Any]:
         "false_accepts": learned.false_accepts,
         "embedded": learned.embedded,
         "reused": learned.reused,
+        # Paths; null when there was no version before, so that [] means: nothing changed.
+        "added": None if learned.changes is None else list(learned.changes.added),
+        "forgotten": None if learned.changes is None else list(learned.changes.forgotten),
         "seconds": learned.seconds,
     }

@@ -1,11 +1,12 @@
 """The page of `litecli classify --report`: every answered photo beside the person's nearest own."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litecli.cli.answers import ranked, sureness
-from litecli.cli.output import percent
+from litecli.cli.answers import how_sure, ranked
 from litecli.cli.report import check_page, save_page
+from litecli.cli.texts import percent
 from litecli.errors import PhotoError
 
 if TYPE_CHECKING:
@@ -21,9 +22,11 @@ PICTURE_SIDE = 160  # pixels, as of the profile's thumbnails
 class AnswerPage:
     """Collects answers and their pictures, and writes them as one page."""
 
-    def __init__(self, path: Path, profile: "Profile", image: bytes | None) -> None:
+    def __init__(
+        self, path: Path, profile: "Profile", image: bytes | None, inputs: Iterable[Path] = ()
+    ) -> None:
         """`image` is the photo that came on stdin; raises LiteError as `check_page` does."""
-        check_page(path, profile.folder, "--report")
+        check_page(path, profile.folder, "--report", inputs)
         self.path = path
         self.profile = profile
         self.image = image
@@ -41,7 +44,7 @@ class AnswerPage:
             Answered(
                 path="photo from stdin" if self.image is not None else answer.path,
                 label=answer.label if answer.known else None,
-                says=f"{sureness(answer)} ({percent(answer.confidence)})" if answer.known else "",
+                says=how_sure(answer) if answer.known else "",
                 share=answer.confidence,
                 others=tuple(others[1 : 1 + MOST_OTHERS] if answer.known else others[:1]),
                 jpeg=None if answer.error is not None else self._picture(answer.path),

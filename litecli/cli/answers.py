@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from litecli.cli.output import Output, counted, escaped, percent, shortened
+from litecli.cli.output import Output
+from litecli.cli.texts import counted, escaped, percent, shortened, shortened_path
 
 if TYPE_CHECKING:
     from litecli.predictions import Prediction
@@ -34,6 +35,13 @@ def sureness(answer: "Prediction") -> str:
     return next((word for least, word in words if answer.confidence >= least), "not sure")
 
 
+def how_sure(answer: "Prediction") -> str:
+    """A known answer's sureness and share; of a single object the share is always all."""
+    if len(answer.scores) == 1:
+        return "looks like yours"
+    return f"{sureness(answer)} ({percent(answer.confidence)})"
+
+
 def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
     """path, label, confidence; with --top N more pairs, with --explain the nearest own photo."""
     fields = [answer.path]
@@ -42,7 +50,9 @@ def tsv(answer: "Prediction", style: Style) -> Iterator[str]:
     else:
         fields += [answer.label if answer.known and answer.label else "unknown"]
         fields += [f"{answer.confidence:.4f}"]
-        for label, share in ranked(answer)[1 : style.top]:
+        # "unknown" is the first answer where it is one: the best object comes second.
+        best = ranked(answer)
+        for label, share in best[1 : style.top] if answer.known else best[: style.top - 1]:
             fields += [label, f"{share:.4f}"]
         if style.explain:
             fields += [answer.nearest or ""]
@@ -70,7 +80,7 @@ def answer_json(answer: "Prediction") -> dict[str, Any]:
 
 def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterator[str]:
     """The answer in words."""
-    start = f"{shortened(answer.path, 60)}   " if style.many else ""
+    start = f"{shortened_path(answer.path)}   " if style.many else ""
     if answer.error is not None:
         if style.many:
             yield f"{start}{out.styled(answer.error, 'red')}"
@@ -78,7 +88,7 @@ def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterato
     best = ranked(answer)
     if answer.known:
         label = shortened(answer.label or "")
-        said = f"{sureness(answer)} ({percent(answer.confidence)})"
+        said = how_sure(answer)
         yield f"{start}{out.styled(label, 'bold')}   {said}"
         for other, share in best[1 : style.top]:
             yield f"  or {shortened(other)} ({percent(share)})"
@@ -91,4 +101,4 @@ def lines_for_people(out: Output, answer: "Prediction", style: Style) -> Iterato
             none_of = f"not your {shortened(best[0][0])}"
         yield f"{start}{out.styled('unknown', 'yellow')}   {none_of}"
     if style.explain and answer.nearest:
-        yield f"  most like your photo {shortened(answer.nearest, 60)}"
+        yield f"  most like your photo {shortened_path(answer.nearest)}"

@@ -17,7 +17,8 @@ from pathlib import Path
 import typer
 
 from litecli.cli.app import app
-from litecli.cli.output import Output, shortened
+from litecli.cli.output import Output
+from litecli.cli.texts import escaped, shortened
 from litecli.errors import ExitCode, LiteError
 
 # Typer's usage errors: Click's own classes, or Typer's copy of them in later releases.
@@ -27,6 +28,7 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -38,6 +40,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not out.verbose and not sys.warnoptions:
             warnings.simplefilter("ignore")
         return _run(arguments, out)
+
+
+def _open_closed_streams() -> None:
+    """Put the null device in place of what the shell has closed (`>&-`): Python has None there."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _run(arguments: list[str], out: Output) -> int:
@@ -64,19 +73,25 @@ def report(error: LiteError, out: Output, cause: BaseException | None = None) ->
         return int(error.code)  # of the many processes that torchrun starts, the first one says it
     if out.verbose:
         out.problem("".join(traceback.format_exception(cause or error)).rstrip())
-    if out.json:
-        out.record(
-            {
-                "schema": "litecli.error/1",
-                "error": error.what,
-                "why": error.why,
-                "try": error.fix,
-                "code": int(error.code),
-            }
-        )
-    else:
-        lines = [f"Error: {error.what}", error.why, f"Try: {error.fix}" if error.fix else ""]
-        out.problem("\n  ".join(line for line in lines if line))
+    try:
+        out.stdout.flush()  # what did not fit is still there, and would fail again at the end
+        if out.json:
+            out.record(
+                {
+                    "schema": "litecli.error/1",
+                    "error": error.what,
+                    "why": error.why,
+                    "try": error.fix,
+                    "code": int(error.code),
+                }
+            )
+            return int(error.code)
+    except OSError:  # a full disk, or nobody there: stderr is the place that is left
+        out.abandon_stdout()
+    # A name with a newline in it must not look like a line of ours; `why` may have several.
+    lines = [f"Error: {escaped(error.what)}", error.why]
+    lines += [f"Try: {escaped(error.fix)}"] if error.fix else []
+    out.problem("\n  ".join(line for line in lines if line))
     return int(error.code)
 
 

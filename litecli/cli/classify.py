@@ -4,21 +4,24 @@ People get words, programs get tab-separated lines (path, label, confidence), an
 give everything. Answers appear as they are found, in input order.
 """
 
-import csv
+import math
 import os
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from litecli.cli.answer_page import AnswerPage
-from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
-from litecli.cli.options import Common, command, csv_not_written, on_the_processor
-from litecli.cli.output import Output, counted, shortened, show_skipped
-from litecli.cli.photo_arguments import expand
+from litecli.cli.answer_table import AnswerTable
+from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
+from litecli.cli.options import Common, command, on_the_processor
+from litecli.cli.output import Output, show_skipped
+from litecli.cli.photo_arguments import Photo, expand, show_unsearched
+from litecli.cli.stdin_paths import StdinPaths
+from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -88,35 +91,46 @@ def classify(
             fix="give one of them",
             code=ExitCode.USAGE,
         )
+    if unknown_threshold is not None and math.isnan(unknown_threshold):
+        raise LiteError("--unknown-threshold nan is no number.", code=ExitCode.USAGE)
     arguments = list(photos or [])
-    if stdin_paths:
+    if "" in arguments:
+        raise LiteError(
+            "An empty name is no photo.", "Perhaps a variable is not set.", code=ExitCode.USAGE
+        )
+    stream = StdinPaths(out, recursive) if stdin_paths and not arguments else None
+    if stdin_paths and stream is None:
         lines = sys.stdin.buffer.read().splitlines()
         arguments += [os.fsdecode(line) for line in lines if line.strip()]
-    if not arguments:
-        raise LiteError(
-            "Which photos?" if not stdin_paths else "No paths came on stdin.",
-            fix="litecli classify photo.jpg" if not stdin_paths else "",
-            code=ExitCode.USAGE if not stdin_paths else ExitCode.INPUT,
-        )
+    if stream is not None and stream.is_empty():
+        raise LiteError("No paths came on stdin.", code=ExitCode.INPUT)
+    if not arguments and stream is None:
+        fix = "litecli classify photo.jpg"
+        raise LiteError("Which photos?", fix=fix, code=ExitCode.USAGE)
     image = image_from_stdin() if arguments == [STDIN] else None
     learned = library.load_profile(profile)
-    page = AnswerPage(report, learned, image) if report is not None else None
-    chosen, skipped = ([], []) if image is not None else expand(arguments, recursive)
-    show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
+    chosen: list[Photo] = []
+    if image is None and stream is None:
+        chosen, skipped, unsearched = expand(arguments, recursive)
+        show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
+        show_unsearched(out, unsearched)
+    inputs = [photo.path for photo in chosen]
+    page = AnswerPage(report, learned, image, inputs) if report is not None else None
+    table = AnswerTable(csv_file, learned.folder, inputs) if csv_file is not None else None
     answers = predictions.classify(
-        [p.path for p in chosen] if image is None else [(STDIN, image)],
+        stream or ([(STDIN, image)] if image is not None else inputs),
         learned,
         library.model_of(learned),
         unknown_threshold=unknown_threshold,
         allow_unknown=not no_unknown,
+        idle=stream.idle if stream else None,
     )
-    style = Style(len(learned.labels), top, explain, many=len(chosen) > 1)
-    with ExitStack() as files:
-        table = None
-        if csv_file is not None:
-            table = csv.writer(files.enter_context(open_csv(csv_file)))
-        named = [p.named for p in chosen] or [True]
-        return show_all(out, answers, named, style, table, csv_file, page, fail_on_unknown)
+    many = stream is not None or len(chosen) > 1
+    style = Style(len(learned.labels), top, explain, many)
+    named = stream.named() if stream else [photo.named for photo in chosen] or [True]
+    total = None if stream else max(1, len(chosen))
+    with table or nullcontext():
+        return show_all(out, answers, named, total, style, table, page, fail_on_unknown)
 
 
 def image_from_stdin() -> bytes:
@@ -138,65 +152,62 @@ def image_from_stdin() -> bytes:
     return data
 
 
-def open_csv(path: Path) -> Any:
-    """Open the table for writing, its header written, each line flushed as it comes."""
-    try:
-        file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1)
-    except OSError as error:
-        raise csv_not_written(path, error) from error
-    csv.writer(file).writerow(CSV_HEADER)
-    return file
-
-
 def show_all(
     out: Output,
     answers: "Iterable[Prediction]",
-    named: list[bool],
+    named: Iterable[bool],
+    total: int | None,
     style: Style,
-    table: Any,
-    csv_file: Path | None,
+    table: AnswerTable | None,
     page: AnswerPage | None,
     fail_on_unknown: bool,
 ) -> int | None:
-    """Show the answers one by one; LiteError (INPUT) when named files could not be used."""
-    progress = out.progress("Photos") if table is not None else None
-    failed: list[Prediction] = []
-    unknown = 0
+    """Show the answers one by one; `total` is None while nobody knows how many there will be.
+
+    Raises LiteError (INPUT): files that were named could not be used, or none of all.
+    """
+    progress = out.progress("Photos") if table is not None and total is not None else None
+    failed: list[tuple[Prediction, bool]] = []
+    number = unknown = 0
     for number, (answer, by_name) in enumerate(zip(answers, named, strict=True), start=1):
         unknown += answer.error is None and not answer.known
-        if answer.error is not None and by_name:
-            failed.append(answer)
+        if answer.error is not None:
+            failed.append((answer, by_name))
         if out.json:
             out.record(answer_json(answer))
         if page is not None:
             page.add(answer)
         if table is not None:
-            table.writerow(csv_row(answer))
+            table.add(answer)
         elif not out.json:
             for line in (
                 lines_for_people(out, answer, style) if out.for_people else tsv(answer, style)
             ):
                 out.result(line)
-        if progress:
-            progress(number, len(named))
-    if csv_file is not None:
-        out.say(f"Wrote {counted(len(named), 'answer')} to {csv_file}")
+        if progress and total is not None:
+            progress(number, total)
+    if table is not None:
+        out.say(f"Wrote {counted(number, 'answer')} to {table.path}")
     if page is not None:
         page.save()
-        out.say(f"Wrote {counted(len(named), 'answer')} to {page.path}; open it in a browser.")
-    if failed:
-        return report_failed(out, failed, len(named))
+        out.say(f"Wrote {counted(number, 'answer')} to {page.path}; open it in a browser.")
+    # Of a folder's photos some may be bad, but not all of them.
+    told = [answer for answer, by_name in failed if by_name or len(failed) == number]
+    if told:
+        return report_failed(out, told, number)
     return ExitCode.UNKNOWN if unknown and fail_on_unknown else None
 
 
 def report_failed(out: Output, failed: "list[Prediction]", total: int) -> int:
-    """Name the files of the command line that could not be read; raises LiteError unless --json."""
+    """Name the files that should have been photos; raises LiteError unless --json."""
     if out.json:  # each one's own line has said so already
         return ExitCode.INPUT
-    listed = ", ".join(f"{shortened(a.path, 80)} ({a.error})" for a in failed[:NAMED_IN_ERRORS])
+    listed = ", ".join(
+        f"{shortened_path(a.path, 80)} ({a.error})" for a in failed[:NAMED_IN_ERRORS]
+    )
     more = f" and {len(failed) - NAMED_IN_ERRORS} more" if len(failed) > NAMED_IN_ERRORS else ""
     what = f"{len(failed)} of {total} photos could not be used: {listed}{more}."
     if total == 1:
-        what = f"{shortened(failed[0].path, 80)}: {failed[0].error}".rstrip(".")
+        what = f"{shortened_path(failed[0].path, 80)}: {failed[0].error}".rstrip(".")
         what += "" if what.endswith("?") else "."
     raise LiteError(what, code=ExitCode.INPUT)

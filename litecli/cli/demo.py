@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import counted, duration, percent
+from litecli.cli.texts import counted, duration, percent
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ NUM_NEW = 4  # new pictures of each
 NUM_STRANGERS = 4  # other things, of which there is one picture each
 SIDE = 256  # pixels
 PROFILE = "demo"
+OBJECTS_FOLDER = "my_objects"
 
 EXAMPLES = ("litecli demo", "litecli demo ./litecli_demo")
 
@@ -50,7 +51,10 @@ def demo(
     objects, new = draw_all(place, seed)
     out.say(f"Drew {counted(NUM_OBJECTS, 'object')} into {objects}")
     out.say(f"  and new pictures into {new}")
-    learned = personalize.adapt(objects, model, name=PROFILE, progress=out.progress("Photos"))
+    name = free_name()
+    if name != PROFILE:
+        out.say(f'Your own profile "{PROFILE}" stays; this one is called "{name}".')
+    learned = personalize.adapt(objects, model, name=name, progress=out.progress("Photos"))
     path = library.save_profile(learned.profile, replace=True, make_current=False)
 
     pictures = [p for thing in sorted(new.iterdir()) for p in sorted(thing.iterdir())]
@@ -77,12 +81,12 @@ def demo(
     out.result(out.styled(f"{share} ({percent(score.right / score.total)}).", "bold"))
     out.result(f"{score.refused} of {score.strangers} pictures of other things called unknown.")
     out.result(f"All of it took {duration(seconds)}.")
-    out.result(f'Saved profile "{PROFILE}" as {path}')
+    out.result(f'Saved profile "{name}" as {path}')
     out.result("The same by hand:")
     first = shlex.quote(str(pictures[0]))
-    out.result(f"  litecli adapt {shlex.quote(str(objects))} --name {PROFILE}")
-    out.result(f"  litecli classify -p {PROFILE} {first}")
-    out.result(f"  litecli classify -p {PROFILE} --recursive {shlex.quote(str(new))}")
+    out.result(f"  litecli adapt {shlex.quote(str(objects))} --name {name}")
+    out.result(f"  litecli classify -p {name} {first}")
+    out.result(f"  litecli classify -p {name} --recursive {shlex.quote(str(new))}")
     out.say("Now with your own things: litecli adapt ./my_objects")
 
 
@@ -131,14 +135,41 @@ def empty_folder(folder: Path | None) -> Path:
     return folder.absolute()
 
 
+def free_name() -> str:
+    """The profile's name: "demo", or "demo-2" and so on where a person has called their own so."""
+    from litecli import library
+
+    taken = library.profile_names()
+    names = (PROFILE, *(f"{PROFILE}-{number}" for number in range(2, len(taken) + 3)))
+    return next(name for name in names if name not in taken or is_demo(name))
+
+
+def is_demo(name: str) -> bool:
+    """Whether a saved profile is of an earlier demo; one that cannot be read is somebody's own."""
+    from litecli import library
+
+    try:
+        saved = library.load_profile(name)
+    except LiteError:
+        return False
+    drawn_here = set(saved.labels) == set(chosen_objects()[0])
+    return drawn_here and Path(saved.folder).name == OBJECTS_FOLDER
+
+
+def chosen_objects() -> tuple[list[str], list[str]]:
+    """The drawn objects that are learned, and those that are strangers."""
+    from litecli import drawn
+
+    names = drawn.OBJECTS[:: max(1, len(drawn.OBJECTS) // (NUM_OBJECTS + NUM_STRANGERS))]
+    return list(names[:NUM_OBJECTS]), list(names[NUM_OBJECTS : NUM_OBJECTS + NUM_STRANGERS])
+
+
 def draw_all(place: Path, seed: int) -> tuple[Path, Path]:
     """Draw the objects to learn, and new pictures of them and of strangers; the two folders."""
     from litecli import drawn
 
-    names = drawn.OBJECTS[:: max(1, len(drawn.OBJECTS) // (NUM_OBJECTS + NUM_STRANGERS))]
-    known = names[:NUM_OBJECTS]
-    strangers = names[NUM_OBJECTS : NUM_OBJECTS + NUM_STRANGERS]
-    objects, new = place / "my_objects", place / "new_photos"
+    known, strangers = chosen_objects()
+    objects, new = place / OBJECTS_FOLDER, place / "new_photos"
     drawn.write_folder(objects, known, NUM_PHOTOS, 2 * seed, SIDE)
     drawn.write_folder(new, known, NUM_NEW, 2 * seed + 1, SIDE)
     drawn.write_folder(new, strangers, 1, 2 * seed + 1, SIDE)

@@ -8,7 +8,7 @@ import typer
 
 from litecli import __version__
 from litecli.cli.options import Common, command
-from litecli.cli.output import size
+from litecli.cli.texts import size
 from litecli.errors import ExitCode, LiteError
 
 PACKAGES = (

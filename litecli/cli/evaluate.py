@@ -9,7 +9,8 @@ import typer
 
 from litecli.cli.adapt import check_head
 from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on_the_processor
-from litecli.cli.output import Output, counted, duration
+from litecli.cli.output import Output
+from litecli.cli.texts import counted, duration
 from litecli.config import BASELINES, Baseline
 from litecli.errors import ExitCode, LiteError
 

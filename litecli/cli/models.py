@@ -8,7 +8,7 @@ import typer
 
 from litecli.cli.adapt import check_head
 from litecli.cli.options import HEAD_NAMES, Common, command, group
-from litecli.cli.output import shortened
+from litecli.cli.texts import shortened
 
 if TYPE_CHECKING:
     from litecli.library import Model

@@ -4,18 +4,22 @@ User text (folder names, paths) is printed as it is: no markup is read, and what
 encoding cannot show is written as ASCII instead of failing.
 """
 
+import codecs
 import json
 import os
+import re
 import shutil
 import sys
 import time
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
+from litecli.cli.texts import counted, duration, escaped, shortened_path, text_width, wrapped
+
 ASCII_MARKS = str.maketrans({"±": "+-", "…": "...", "×": "x", "–": "-", "✓": "ok", "★": "*"})
 STYLES = {"bold": "1", "red": "31", "green": "32", "yellow": "33"}
+OUR_COLOURS = re.compile(r"(\x1b\[(?:0|1|31|32|33)m)")
 PROGRESS_SHARE = 0.10  # off a terminal: one line per this share of the work
 PROGRESS_SECONDS = 30.0  # or per this many seconds
 RECENT = 30  # calls of a progress function
@@ -54,32 +58,39 @@ class Output:
         return self.stderr.isatty() and self.environ.get("TERM") != "dumb"
 
     def result(self, text: str = "") -> None:
-        """One line of the answer; nothing with --json."""
+        """One line of the answer, its tabs and our colours kept; nothing with --json."""
         if not self.json:
-            self._write(self.stdout, text)
+            parts = OUR_COLOURS.split(text) if self.for_people else [text]
+            # Every second part is a colour.
+            parts[::2] = [escaped(part, keep="\n\t") for part in parts[::2]]
+            self._write(self.stdout, "".join(parts))
 
     def paragraph(self, text: str) -> None:
         """`result` of a sentence or two; on a terminal, lines end between words."""
-        for line in wrapped(text, self._room()):
+        for line in wrapped(escaped(text), self._room()):
             self.result(line)
 
     def record(self, data: Mapping[str, Any]) -> None:
-        """One JSON object on one line of stdout."""
-        self._write(self.stdout, json.dumps(data, ensure_ascii=False))
+        """One JSON object on one line of stdout, in ASCII where the stream is not UTF-8."""
+        text = json.dumps(data, ensure_ascii=False)
+        whole = len(text.splitlines()) == 1  # U+2028 in a name would end the line for some readers
+        self._write(
+            self.stdout, text if whole and _carries(self.stdout, text) else json.dumps(data)
+        )
 
     def say(self, text: str) -> None:
         """One line of talk; nothing with --quiet."""
         if not self.quiet:
-            self._write(self.stderr, text)
+            self._write(self.stderr, escaped(text))
 
     def detail(self, text: str) -> None:
         """One line of talk for --verbose."""
         if self.verbose:
-            self._write(self.stderr, text)
+            self._write(self.stderr, escaped(text))
 
     def problem(self, text: str) -> None:
         """Lines of an error: always shown."""
-        self._write(self.stderr, text)
+        self._write(self.stderr, escaped(text, keep="\n"))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
         """An aligned table; columns whose header is a word of `right` are right-aligned.
@@ -87,6 +98,7 @@ class Output:
         On a terminal the last column goes on below itself; on one narrower than the columns each
         row becomes a few lines of "header: value".
         """
+        rows = [[escaped(cell) for cell in row] for row in rows]
         widths = [max(map(text_width, column)) for column in zip(headers, *rows, strict=True)]
         before = sum(widths[:-1]) + 2 * len(widths)
         room = self._room()
@@ -176,75 +188,17 @@ def show_skipped(
     named = skipped if out.verbose else skipped[:SKIPPED_SHOWN]
     write(f"Skipped {counted(len(skipped), 'file')}:")
     for path, reason in named:
-        write(f"  {shortened(path, 60)} ({reason})")
+        write(f"  {shortened_path(path)} ({reason})")
     if len(named) < len(skipped):
         write(f"  and {len(skipped) - len(named)} more; -v names all")
 
 
-def text_width(text: str) -> int:
-    """Columns the text takes on a terminal: two for wide characters, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """The text in lines of at most so many columns, at least one; a longer word is cut."""
-    if text_width(text) <= width:
-        return [text]
-    lines, line, taken = [], "", 0
-    for word in text.split(" "):
-        space = " " if line else ""
-        if line and taken + 1 + text_width(word) > width:
-            lines.append(line)
-            line, taken, space = "", 0, ""
-        for c in space + word:
-            columns = text_width(c)
-            if line and taken + columns > width:
-                lines.append(line)
-                line, taken = "", 0
-            line, taken = line + c, taken + columns
-    return [*lines, line]
-
-
-def shortened(text: str, width: int = 40) -> str:
-    """The text on one line of a table: control characters escaped, long names cut with …"""
-    text = escaped(text)
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def escaped(text: str) -> str:
-    """The text with control characters written out (a tab as \\t), so it stays one field."""
-    return "".join(
-        c if unicodedata.category(c) != "Cc" else c.encode("unicode_escape").decode() for c in text
-    )
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 photo", "3 photos" """
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def percent(share: float) -> str:
-    """0.974 as "97 %"; never "100 %" of something that is not certain."""
-    return f"{min(round(100 * share), 99) if share < 1 else 100} %"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: "40 ms", "3.2 s", "3 min", "2 h 10 min"."""
-    if seconds < 0.1:
-        return f"{1000 * seconds:.0f} ms"
-    if seconds < 90:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def size(num_bytes: int) -> str:
-    """Bytes as a person says them: "412 kB", "3.2 MB"."""
-    if num_bytes < 1_000_000:
-        return f"{max(1, round(num_bytes / 1000))} kB"
-    if num_bytes < 1_000_000_000:
-        return f"{num_bytes / 1e6:.1f} MB"
-    return f"{num_bytes / 1e9:.1f} GB"
+def _carries(stream: TextIO, text: str) -> bool:
+    """Whether the stream is UTF-8 and the text fits it: a file name may be no UTF-8."""
+    if codecs.lookup(stream.encoding or "utf-8").name != "utf-8":
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

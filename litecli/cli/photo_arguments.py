@@ -2,13 +2,15 @@
 
 import difflib
 import glob
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litecli.cli.output import SKIPPED_SHOWN, shortened
+from litecli.cli.output import SKIPPED_SHOWN, Output
+from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -27,10 +29,11 @@ class Photo:
 
 def expand(
     arguments: Sequence[str], recursive: bool
-) -> "tuple[list[Photo], list[tuple[Path, Skipped]]]":
+) -> "tuple[list[Photo], list[tuple[Path, Skipped]], int]":
     """Files as they are and folders as their photos, in the order given; and what is no photo.
 
-    The second list has what was skipped, each with the folder it was in.
+    The second list has what was skipped, each with the folder it was in; the number is that of
+    the sub-folders that were not searched.
     Raises LiteError: a URL, or - among others (USAGE), nothing of it exists (USAGE, or INPUT for a
     pattern such as *.jpg that matched nothing), a folder without photos (INPUT). A missing file
     among others that exist stays in the list: its own line says so.
@@ -57,25 +60,47 @@ def expand(
         raise _nothing_there(missing)
     photos: list[Photo] = []
     skipped: list[tuple[Path, Skipped]] = []
+    unsearched = 0
     for argument in arguments:
         path = Path(argument)
         if _is_folder(path):
-            found, others = _in_folder(argument, recursive)
+            found, others, deeper = _in_folder(argument, recursive)
+            unsearched += deeper
             photos += [Photo(photo, named=False) for photo in found]
             skipped += [(path, other) for other in others]
         else:
             photos.append(Photo(path, named=True))
-    return photos, skipped
+    return photos, skipped, unsearched
 
 
-def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skipped]]":
+def photos_of_line(
+    line: str, recursive: bool
+) -> "tuple[list[tuple[Path | str, bool]], list[tuple[Path, Skipped]], int]":
+    """What one line of a list of paths stands for, as `expand`; a wrong one stays as it is."""
+    path = Path(line)
+    if _is_folder(path):
+        try:
+            found, skipped, unsearched = _in_folder(line, recursive)
+        except LiteError:  # the folder's own answer says that it is no photo
+            return [(line, True)], [], 0
+        return [(photo, False) for photo in found], [(path, one) for one in skipped], unsearched
+    return [(name, True) for name in _matches(line) or [line]], [], 0
+
+
+def show_unsearched(out: Output, subfolders: int) -> None:
+    """Say that folders had more folders in them, which were left alone."""
+    if subfolders:
+        out.say(f"Note: {counted(subfolders, 'sub-folder')} not searched (--recursive)")
+
+
+def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skipped], int]":
     from litecli import folders
 
     path = Path(argument)
     found, skipped = folders.list_photos(path, recursive)
+    deeper = 0 if recursive else _subfolders(path)
     if not found:
-        deeper = not recursive and any(entry.is_dir() for entry in path.iterdir())
-        reasons = [f"{shortened(item.path, 60)}: {item.reason}" for item in skipped]
+        reasons = [f"{shortened_path(item.path)}: {item.reason}" for item in skipped]
         searched = ["Its sub-folders were not searched"] if deeper else []
         why = "; ".join([*reasons[:SKIPPED_SHOWN], *searched])
         raise LiteError(
@@ -84,7 +109,16 @@ def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skippe
             f"litecli classify --recursive {shlex.quote(argument)}" if deeper else "",
             code=ExitCode.INPUT,
         )
-    return found, skipped
+    return found, skipped, deeper
+
+
+def _subfolders(folder: Path) -> int:
+    """How many folders are in a folder, those of cameras and systems (.git, @eaDir) not counted."""
+    from litecli.walk import Walk
+
+    with os.scandir(folder) as entries:
+        any_there = any(entry.is_dir() for entry in entries)
+    return len(Walk(folder).entries(folder)[1]) if any_there else 0
 
 
 def _matches(argument: str) -> list[str]:

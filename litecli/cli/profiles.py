@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from litecli.cli.options import Common, command, group
-from litecli.cli.output import counted, shortened, size
+from litecli.cli.texts import counted, escaped, shortened, size
 
 SCHEMA = "litecli.profiles/1"
 Name = Annotated[str, typer.Argument(help="A profile's name.")]
+SavedOrCurrent = Annotated[
+    str | None, typer.Argument(help="A saved profile's name; else the current one.")
+]
 NameOrCurrent = Annotated[
     str | None, typer.Argument(help="A profile's name or file; else the current one.")
 ]
@@ -100,8 +103,10 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
         )
         return
     objects = counted(len(profile.labels), "object")
-    out.result(f"{profile.name}: {objects} from {counted(len(profile.photo_paths), 'photo')}")
-    out.result(f"  photos  {profile.folder}")
+    out.result(
+        f"{escaped(profile.name)}: {objects} from {counted(len(profile.photo_paths), 'photo')}"
+    )
+    out.result(f"  photos  {escaped(profile.folder)}")
     out.result(f"  file    {where} ({size(where.stat().st_size)})")
     out.result(f"  model   {profile.model_name}, head {profile.head}")
     out.result(f"  unknown above novelty {profile.unknown_threshold:.4g}")
@@ -135,7 +140,7 @@ def remove(common: Common, name: Name) -> None:
     _done(common, name, f"Deleted {where}", where)
 
 
-def undo(common: Common, name: NameOrCurrent = None) -> None:
+def undo(common: Common, name: SavedOrCurrent = None) -> None:
     """Go back to the version before the last adapt."""
     from litecli import library
 

@@ -1,14 +1,14 @@
 """`litecli report [PROFILE]`: what a profile knows and lacks, as one HTML file with pictures."""
 
-import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from litecli.cli.options import Common, command
-from litecli.cli.output import counted, size
-from litecli.errors import ExitCode, LiteError
+from litecli.cli.targets import check_target, start_of
+from litecli.cli.texts import counted, size
 
 if TYPE_CHECKING:
     from litecli.report import Report
@@ -59,43 +59,19 @@ def report(
     out.say("Open it in a browser.")
 
 
-def check_page(path: Path, folder: str, flag: str) -> None:
-    """Raise LiteError (USAGE) where a page must not be written: before the work, not after it.
-
-    Not into the profile's folder of photos, and not over a file that is no page of litecli.
-    """
+def check_page(path: Path, folder: str, flag: str, inputs: Iterable[Path] = ()) -> None:
+    """Raise LiteError (USAGE) where a page must not be written; see `check_target`."""
     from litecli.report_page import MARK_WITHIN, is_ours
 
-    if path.is_dir():
-        raise LiteError(
-            f"{path} is a folder.",
-            "The page is a file.",
-            f"{flag} {shlex.quote(str(path / 'report.html'))}",
-            code=ExitCode.USAGE,
-        )
-    if path.resolve().is_relative_to(folder):
-        raise LiteError(
-            f"{path} would lie among your photos.",
-            f"litecli never writes to {folder}",
-            f"{flag} {shlex.quote(str(Path(folder).parent / path.name))}",
-            code=ExitCode.USAGE,
-        )
-    if path.exists() and not (path.is_file() and is_ours(start_of(path, MARK_WITHIN))):
-        raise LiteError(
-            f"{path} exists, and litecli did not write it.",
-            "It was left as it is.",
-            f"{flag} {shlex.quote(str(path.with_name(f'{path.stem}_litecli.html')))}",
-            code=ExitCode.USAGE,
-        )
-
-
-def start_of(path: Path, length: int) -> bytes:
-    """The first bytes of a file; none when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(length)
-    except OSError:
-        return b""
+    check_target(
+        path,
+        flag,
+        kind="page",
+        folder=folder,
+        is_ours=lambda page: is_ours(start_of(page, MARK_WITHIN)),
+        suggested="report.html",
+        inputs=inputs,
+    )
 
 
 def save_page(path: Path, page: bytes) -> None:

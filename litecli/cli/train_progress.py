@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
-from litecli.cli.output import Output, duration, size
+from litecli.cli.output import Output
+from litecli.cli.texts import duration, size
 from litecli.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -1,0 +1,79 @@
+"""Where a command may write: never among a person's photos, never over what is not litecli's.
+
+Asked before the work, so that a slip on the command line (--csv *.jpg) costs nothing.
+"""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from litecli.errors import ExitCode, LiteError
+
+
+def check_target(
+    path: Path,
+    flag: str,
+    *,
+    kind: str,
+    folder: str | Path,
+    is_ours: Callable[[Path], bool],
+    suggested: str,
+    inputs: Iterable[Path] = (),
+    devices: bool = False,
+) -> None:
+    """Raise LiteError (USAGE) where `kind`, a file given with `flag`, must not be written.
+
+    `folder` is the profile's photo folder, `inputs` the photos of the command line, `suggested` a
+    name that would do; `devices`: /dev/stdout and its like are fine.
+    """
+
+    def refused(what: str, why: str, other: Path) -> LiteError:
+        return LiteError(what, why, f"{flag} {shlex.quote(str(other))}", code=ExitCode.USAGE)
+
+    if path.is_dir():
+        raise refused(f"{path} is a folder.", f"The {kind} is a file.", path / suggested)
+    if path.exists() and not path.is_file() and devices:
+        return
+    whole, ending = _whole(path), Path(suggested).suffix
+    if whole.is_relative_to(folder):
+        beside = Path(folder).parent / Path(path.name).with_suffix(ending)
+        why = f"litecli never writes to {folder}"
+        raise refused(f"{path} would lie among your photos.", why, beside)
+    if any(whole == _whole(photo) for photo in inputs):
+        why = f"The {kind} would take its place."
+        raise refused(f"{path} is one of the photos to look at.", why, path.with_name(suggested))
+    if path.exists() and not (path.is_file() and is_ours(path)):
+        other = path.with_name(f"{path.stem}_litecli{ending}")
+        what = f"{path} exists, and litecli did not write it."
+        raise refused(what, "It was left as it is.", other)
+
+
+def _whole(path: Path) -> Path:
+    """The path without links; as it is where there is no such thing (a loop, a zero byte)."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path.absolute()
+
+
+def start_of(path: Path, length: int) -> bytes:
+    """The first bytes of a file; none when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(length)
+    except OSError:
+        return b""
+
+
+def is_profile(path: Path) -> bool:
+    """Whether a file is a profile, of this litecli or of another; a model is none."""
+    from litecli import storage
+    from litecli.config import PROFILE_KEY
+
+    try:
+        header = json.loads(storage.read_metadata(path).get(PROFILE_KEY, "null"))
+    except (LiteError, ValueError, RecursionError):
+        return False
+    return isinstance(header, dict) and "photo_hashes" in header
