@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from litecli.heads import HEADS
-from litecli.labelled import distinct, to_numpy
+from litecli.labelled import Basis, distinct, eigenbasis, to_numpy
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -18,6 +18,7 @@ def choose_head(
     num_classes: int,
     groups: Array | None = None,
     crops: Array | None = None,
+    basis: Basis = eigenbasis,
 ) -> str:
     """The head with the better leave-one-out accuracy (mean over objects) on its own photos.
 
@@ -31,7 +32,9 @@ def choose_head(
     for name in AUTO_HEADS:
         head = HEADS[name]
         scores = to_numpy(
-            head.leave_one_out(features, labels, num_classes, groups=groups, crops=crops)
+            head.leave_one_out(
+                features, labels, num_classes, groups=groups, crops=crops, basis=basis
+            )
         )
         own = scores[np.arange(len(labels)), labels]
         seen = np.isfinite(own)

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from litecli.labelled import (
+    Basis,
     HeldOut,
     array_namespace,
     class_counts,
+    eigenbasis,
     held_out_batches,
     normalise,
     one_hot,
@@ -65,7 +67,7 @@ class Head:
     # features [N, D], one-hot labels [N, C], lam -> parameters; with queries [M, D] -> [M, C]
     classes: Callable[[Array, Array, float], dict[str, Array]]
     similarity: Callable[[dict[str, Array], Array], Array]
-    held_out: Callable[[Array, Array, float, list[HeldOut]], Array]  # -> [N, C]
+    held_out: Callable[[Array, Array, float, list[HeldOut], Basis], Array]  # -> [N, C]
     # what the photo-count correction adds at strength 1, to fit and to leave-one-out
     full_offsets: Callable[[Array, Array, dict[str, Array]], Array] = mean_offsets
     held_out_offsets: Callable[[Array, Array, list[HeldOut]], Array] = held_out_offsets
@@ -117,20 +119,23 @@ class Head:
         lam: float | None = None,
         groups: Array | None = None,
         crops: Array | None = None,
+        basis: Basis = eigenbasis,
     ) -> Array:
         """Scores [N, C]: row i by the head fitted without photo i and the rest of its group.
 
         Closed form, computed in float64; equals as many new fits with the same strength and the
         same lam / (mean photo count). A class that loses its last photo scores -inf in that row.
+        `basis` may remember (`labelled.Eigenbases`), for whoever asks more than once.
         """
         xp = array_namespace(features)
-        chosen = self.options(features, labels, num_classes, strength, lam, groups, crops)
+        chosen = self.options(features, labels, num_classes, strength, lam, groups, crops, basis)
         known = self.prepared(xp.astype(features, xp.float64))
         targets = one_hot(labels, num_classes, known)
         batches = held_out_batches(labels, groups)
         examples, each = self.examples(known, crops)
         held = held_out_batches(*repeated_groups(labels, groups, each)) if each > 1 else batches
-        scores = self.held_out(examples, repeated(targets, each), chosen["lam"], held)[::each]
+        scores = self.held_out(examples, repeated(targets, each), chosen["lam"], held, basis)
+        scores = scores[::each]
         if chosen["strength"] > 0:
             offsets = self.held_out_offsets(known, targets, batches)
             scores = scores + offsets * (chosen["strength"] * self.factor)
@@ -150,6 +155,7 @@ class Head:
         lam: float | None = None,
         groups: Array | None = None,
         crops: Array | None = None,
+        basis: Basis = eigenbasis,
     ) -> Options:
         """`strength` and `lam`; what is None is chosen from the support photos alone."""
         if lam is None:
@@ -157,7 +163,7 @@ class Head:
             if self.name == "ridge":
                 examples, each = self.examples(self.prepared(features), crops)
                 same = repeated_groups(labels, groups, each)
-                lam = choose_lam(examples, same[0], num_classes, same[1], each)
+                lam = choose_lam(examples, same[0], num_classes, same[1], each, basis)
         if strength is None:
             strength = count_correction_strength(
                 self, features, labels, num_classes, lam=lam, groups=groups, crops=crops
@@ -195,8 +201,10 @@ def _mahalanobis(features: Array, targets: Array, lam: float) -> dict[str, Array
     return mahalanobis_classes(features, targets)
 
 
-def _ridge_held_out(features: Array, targets: Array, lam: float, batches: list[HeldOut]) -> Array:
-    return ridge_held_out(features, targets, [lam], batches)[0][0]
+def _ridge_held_out(
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
+) -> Array:
+    return ridge_held_out(features, targets, [lam], batches, basis)[0][0]
 
 
 def _mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
@@ -212,7 +220,7 @@ def _mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
 
 
 def _mahalanobis_held_out(
-    features: Array, targets: Array, lam: float, batches: list[HeldOut]
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
 ) -> Array:
     return mahalanobis_held_out(features, targets, batches)
 

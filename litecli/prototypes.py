@@ -7,7 +7,7 @@ from typing import Any
 
 from array_api_compat import device
 
-from litecli.labelled import HeldOut, array_namespace, class_counts, class_means, normalise
+from litecli.labelled import Basis, HeldOut, array_namespace, class_counts, class_means, normalise
 
 Array = Any  # a numpy array or a torch tensor
 
@@ -34,12 +34,16 @@ def mean_classes(features: Array, targets: Array, lam: float) -> dict[str, Array
     return {"weights": class_means(features, targets)}
 
 
-def cosine_held_out(features: Array, targets: Array, lam: float, batches: list[HeldOut]) -> Array:
+def cosine_held_out(
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
+) -> Array:
     """Cosines [N, C], row i without photo i and the rest of its group."""
     return _held_out(features, targets, batches, unit_length=True)
 
 
-def mean_held_out(features: Array, targets: Array, lam: float, batches: list[HeldOut]) -> Array:
+def mean_held_out(
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
+) -> Array:
     """Minus squared distances [N, C], row i without photo i and the rest of its group."""
     return _held_out(features, targets, batches, unit_length=False)
 

@@ -6,6 +6,7 @@ and no model is needed. report_page.py makes the page.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from litecli import confidence, selfcheck
 from litecli.advice import Advice, ObjectFacts, advice
 from litecli.errors import ExitCode, LiteError
 from litecli.findings import Concern, OwnPhotos, Picture, concerns
-from litecli.labelled import distinct
+from litecli.labelled import Eigenbases, distinct
 from litecli.profile import Profile
 
 TOO_FEW = (0, selfcheck.FORECAST_PHOTOS)  # the forecast where nothing could be checked
@@ -73,8 +74,10 @@ def report(profile: Profile) -> Report:
 
 def _report(profile: Profile) -> Report:
     photos = OwnPhotos(profile)
-    own, _ = confidence.held_out_novelty(profile.embeddings, photos.labels, photos.groups)
-    _, strange = confidence.held_out_novelty(profile.embeddings, photos.labels, photos.labels)
+    novelty = partial(
+        confidence.held_out_novelty, profile.embeddings, photos.labels, basis=Eigenbases()
+    )
+    (own, _), (_, strange) = novelty(photos.groups), novelty(photos.labels)
     found = concerns(photos, own)
     objects = _objects(photos, found)
     mix_ups = _mix_ups(photos)
