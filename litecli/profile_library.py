@@ -2,10 +2,12 @@
 
 home()/profiles/NAME.safetensors            a profile
 home()/profiles/previous/NAME.safetensors   the version before it, for undo
+home()/profiles/previous/NAME.undo          the version to go back from, while undo is at work
 """
 
 import unicodedata
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -238,11 +240,13 @@ def undo_profile(name: str | None = None) -> Profile:
                 f'Profile "{name}" has no version before this one.', code=ExitCode.MISSING
             )
         profile = read_profile(_previous(name), name)
+        # A kill between two renames would leave one version twice and the other nowhere.
         contents = {
+            _set_aside(name): _path(name).read_bytes(),
             _path(name): _previous(name).read_bytes(),
-            _previous(name): _path(name).read_bytes(),
         }
         storage.write_together(contents, what=f'profile "{name}"')
+        _set_aside(name).replace(_previous(name))
     return profile
 
 
@@ -257,6 +261,10 @@ def _path(name: str) -> Path:
 
 def _previous(name: str) -> Path:
     return storage.home() / "profiles" / "previous" / f"{name}{_SUFFIX}"
+
+
+def _set_aside(name: str) -> Path:
+    return _previous(name).parent / f"{name}.undo"
 
 
 def _saved(name: str) -> str:
@@ -278,5 +286,16 @@ def _no_profile_yet() -> LiteError:
     return LiteError("No profile yet.", fix="litecli adapt ./my_objects", code=ExitCode.MISSING)
 
 
-def _saving(name: str) -> AbstractContextManager[None]:
-    return lock_for(f"profile {name}", "another litecli is saving this profile")
+@contextmanager
+def _saving(name: str) -> Iterator[None]:
+    """Hold the profile's lock; what a killed litecli left of it is tidied up first."""
+    with lock_for(f"profile {name}", "another litecli is saving this profile"):
+        path, previous, aside = _path(name), _previous(name), _set_aside(name)
+        for written in (path, previous, aside):
+            storage.clear_temporary(written)
+        if aside.is_file():  # undo was killed, before it had changed anything or after
+            with suppress(OSError):  # what comes next says better what is wrong
+                if path.read_bytes() == previous.read_bytes():
+                    aside.replace(previous)
+                aside.unlink(missing_ok=True)
+        yield

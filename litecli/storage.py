@@ -10,8 +10,9 @@ import json
 import os
 import shutil
 import uuid
+import zlib
 from collections.abc import Container, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,13 @@ def write_together(contents: Mapping[Path, bytes], *, what: str = "", fix: str =
     finally:
         for leftover in temporary.values():
             leftover.unlink(missing_ok=True)
+
+
+def clear_temporary(path: Path) -> None:
+    """Delete what a killed litecli left of writing `path`; nobody else may be writing it now."""
+    for leftover in path.parent.glob(f"{_tag(path)}*.tmp"):
+        with suppress(OSError):  # whoever wants to write next says better what is wrong
+            leftover.unlink()
 
 
 @contextmanager
@@ -209,9 +217,14 @@ def plain_reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
+def _tag(path: Path) -> str:
+    """How the temporary files for `path` begin: short, as a name may be as long as names can be."""
+    return f".{zlib.crc32(os.fsencode(path.name)):08x}."
+
+
 def _write_temporary(path: Path, data: bytes) -> Path:
     """A complete, flushed temporary file beside `path`; none is left when writing fails."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_tag(path)}{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
