@@ -7,8 +7,9 @@ give everything. Answers appear as they are found, in input order.
 import csv
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +19,7 @@ from litecli.cli.answer_page import AnswerPage
 from litecli.cli.answers import CSV_HEADER, Style, answer_json, csv_row, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, counted, shortened
-from litecli.cli.photo_arguments import expand, show_skipped
+from litecli.cli.photo_arguments import Photo, expand, show_skipped
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 NAMED_IN_ERRORS = 5
+NO_FILE = "no such file"
 
 EXAMPLES = (
     "litecli classify photo.jpg",
@@ -107,6 +109,8 @@ def classify(
         unknown_threshold=unknown_threshold,
         allow_unknown=not no_unknown,
     )
+    if any(p.missing for p in chosen):
+        answers = told_missing(answers, chosen)
     style = Style(len(learned.labels), top, explain, many=len(chosen) > 1)
     with ExitStack() as files:
         table = None
@@ -114,6 +118,15 @@ def classify(
             table = csv.writer(files.enter_context(open_csv(csv_file)))
         named = [p.named for p in chosen] or [True]
         return show_all(out, answers, named, style, table, csv_file, page, fail_on_unknown)
+
+
+def told_missing(
+    answers: "Iterable[Prediction]", photos: "Iterable[Photo]"
+) -> "Iterator[Prediction]":
+    """The answers, where a file that never was there did not "change while reading"."""
+    for answer, photo in zip(answers, photos, strict=True):
+        lost = photo.missing and answer.error is not None
+        yield replace(answer, error=NO_FILE) if lost else answer
 
 
 def image_from_stdin() -> bytes:
