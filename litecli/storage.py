@@ -252,10 +252,15 @@ def _split_header(raw: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _megabytes(size: int) -> str:
-    return f"{max(1, round(size / 1e6))} MB"
+    return f"{round(size / 1e6)} MB" if size >= 1e6 else "less than 1 MB"
 
 
 def _unreadable(path: Path, error: Exception) -> LiteError:
+    if isinstance(error, FileNotFoundError):  # safetensors says so of any file it may not open
+        try:
+            path.open("rb").close()
+        except OSError as own:
+            error = own
     if isinstance(error, FileNotFoundError):
         return LiteError(f"No file {path}.", code=ExitCode.MISSING)
     if isinstance(error, PermissionError):
