@@ -5,6 +5,11 @@ import os
 import signal
 import sys
 
+# numpy's OpenBLAS, which reads this as it loads, starts a thread per core, and they wait for each
+# other in a spin: whatever else runs on a core then costs tens of times what a second thread saves.
+# torch has its own threads (OMP_NUM_THREADS), and trains with all of them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # Starting makes many objects and hardly a cycle: looking for them so often takes a few percent.
 gc.set_threshold(10_000)
 

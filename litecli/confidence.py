@@ -6,7 +6,14 @@ into probabilities, and the threshold on `novelty` above which a photo is unknow
 
 import numpy as np
 
-from litecli.labelled import class_counts, held_out_batches, normalise, one_hot
+from litecli.labelled import (
+    Basis,
+    class_counts,
+    eigenbasis,
+    held_out_batches,
+    normalise,
+    one_hot,
+)
 from litecli.photo_counts import held_out_offsets, spread
 from litecli.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights
 
@@ -84,7 +91,9 @@ def probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def fit_novelty(features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+def fit_novelty(
+    features: np.ndarray, labels: np.ndarray, basis: Basis = eigenbasis
+) -> dict[str, np.ndarray]:
     """What `novelty_of` needs of features [N, D], labels [N] (0..C-1), for many queries.
 
     Ridge regression as a Gaussian process: `weights` [C, D] and `offsets` [C] (the full
@@ -94,7 +103,7 @@ def fit_novelty(features: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarra
     return {
         "weights": ridge_weights(known, targets, USUAL_LAMBDA),
         "offsets": spread(known, targets) / class_counts(targets),
-        "explained": ridge_explained(known, targets, USUAL_LAMBDA),
+        "explained": ridge_explained(known, targets, USUAL_LAMBDA, basis),
     }
 
 
@@ -112,10 +121,13 @@ def novelty_of(params: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray
 
 
 def novelty(
-    query_features: np.ndarray, support_features: np.ndarray, support_labels: np.ndarray
+    query_features: np.ndarray,
+    support_features: np.ndarray,
+    support_labels: np.ndarray,
+    basis: Basis = eigenbasis,
 ) -> np.ndarray:
     """Novelty [M] of queries [M, D] among support features [N, D], labels [N]; see `novelty_of`."""
-    return novelty_of(fit_novelty(support_features, support_labels), query_features)
+    return novelty_of(fit_novelty(support_features, support_labels, basis), query_features)
 
 
 def unknown_threshold(
@@ -123,6 +135,7 @@ def unknown_threshold(
     support_labels: np.ndarray,
     groups: np.ndarray | None = None,
     strangers: np.ndarray | None = None,
+    basis: Basis = eigenbasis,
 ) -> float:
     """The novelty above which a photo is unknown; it keeps about 95 % of the objects' photos.
 
@@ -131,7 +144,7 @@ def unknown_threshold(
     none: then a little above what the objects' photos look like to each other, as strangers, and
     not so high that more than one in twenty of `strangers` [K, D], other things, would be known.
     """
-    own, others = held_out_novelty(support_features, support_labels, groups)
+    own, others = held_out_novelty(support_features, support_labels, groups, basis)
     own = own[np.isfinite(own)]
     if len(own):
         squares = float(np.sum((own - own.mean()) ** 2)) + PRIOR_PHOTOS * USUAL_SPREAD**2
@@ -140,13 +153,16 @@ def unknown_threshold(
     if np.isfinite(others).any():
         limits.append(float(others[np.isfinite(others)].mean()) + STRANGER_MARGIN)
     if strangers is not None:
-        level = novelty(strangers, support_features, support_labels)
+        level = novelty(strangers, support_features, support_labels, basis)
         limits.append(float(np.quantile(level, STRANGERS_KNOWN)))
     return min(limits)
 
 
 def held_out_novelty(
-    features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+    features: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    basis: Basis = eigenbasis,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Novelty [N] of each photo with its group left out, closed form: (own, stranger).
 
@@ -155,7 +171,7 @@ def held_out_novelty(
     """
     known, targets = _support(features, labels)
     batches = held_out_batches(labels, groups)
-    [(mean, variance)] = ridge_held_out(known, targets, [USUAL_LAMBDA], batches)
+    [(mean, variance)] = ridge_held_out(known, targets, [USUAL_LAMBDA], batches, basis)
     mean = mean + held_out_offsets(known, targets, batches)
     counts = class_counts(targets)
     gone = np.zeros(len(labels), dtype=bool)

@@ -47,12 +47,13 @@ def scan_objects(folder: Path, max_photos: int = 200) -> Scan:
     loose, subfolders = walk.entries(folder)
     if not subfolders:
         raise _no_subfolders(folder, loose)
+    subfolders = walk.objects(subfolders)
     _refuse_data_split(subfolders)
     _refuse_one_level_up(subfolders)
     walk.skipped += [Skipped(walk.relative(path), "not in an object folder") for path in loose]
     found: dict[str, list[Path]] = {}
     notes = [f"{_count(len(loose), 'photo')} not in an object folder"] if loose else []
-    for subfolder in sorted(subfolders, key=lambda path: (path.is_symlink(), path.name)):
+    for subfolder in subfolders:
         label = _label(subfolder.name)
         photos = walk.photos(subfolder)
         if not photos:

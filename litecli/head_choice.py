@@ -4,7 +4,7 @@ import numpy as np
 
 from litecli.confidence import best_temperature
 from litecli.heads import HEADS
-from litecli.labelled import Array, distinct, to_numpy
+from litecli.labelled import Array, Basis, distinct, eigenbasis, to_numpy
 
 AUTO_HEADS = ("cosine", "euclidean", "ridge")  # the candidates of `choose_head`
 
@@ -15,6 +15,7 @@ def choose_head(
     num_classes: int,
     groups: Array | None = None,
     crops: Array | None = None,
+    basis: Basis = eigenbasis,
 ) -> str:
     """The head with the better leave-one-out accuracy (mean over objects) on its own photos.
 
@@ -28,7 +29,9 @@ def choose_head(
     for name in AUTO_HEADS:
         head = HEADS[name]
         scores = to_numpy(
-            head.leave_one_out(features, labels, num_classes, groups=groups, crops=crops)
+            head.leave_one_out(
+                features, labels, num_classes, groups=groups, crops=crops, basis=basis
+            )
         )
         own = scores[np.arange(len(labels)), labels]
         seen = np.isfinite(own)

@@ -16,9 +16,11 @@ from typing import TypedDict
 
 from litecli.labelled import (
     Array,
+    Basis,
     HeldOut,
     array_namespace,
     class_counts,
+    eigenbasis,
     held_out_batches,
     normalise,
     one_hot,
@@ -64,12 +66,12 @@ class Head:
     # features [N, D], one-hot labels [N, C], lam -> parameters; with queries [M, D] -> [M, C]
     fit_classes: Callable[[Array, Array, float], dict[str, Array]]
     similarity: Callable[[dict[str, Array], Array], Array]
-    held_out: Callable[[Array, Array, float, list[HeldOut]], Array]  # -> [N, C]
+    held_out: Callable[[Array, Array, float, list[HeldOut], Basis], Array]  # -> [N, C]
     # what the photo-count correction adds at strength 1, to fit and to leave-one-out
     full_offsets: Callable[[Array, Array, dict[str, Array]], Array] = mean_offsets
     held_out_offsets: Callable[[Array, Array, list[HeldOut]], Array] = held_out_offsets
     # examples [N, D], labels [N], C, groups [N], examples a photo -> lam, where the head has one
-    choose_lam: Callable[[Array, Array, int, Array | None, int], float] | None = None
+    choose_lam: Callable[[Array, Array, int, Array | None, int, Basis], float] | None = None
     learns_crops: bool = False  # a photo's crops are examples of their own, beside the photo
 
     def fit(
@@ -118,20 +120,23 @@ class Head:
         lam: float | None = None,
         groups: Array | None = None,
         crops: Array | None = None,
+        basis: Basis = eigenbasis,
     ) -> Array:
         """Scores [N, C]: row i by the head fitted without photo i and the rest of its group.
 
         Closed form, computed in float64; equals as many new fits with the same strength and the
         same lam / (mean photo count). A class that loses its last photo scores -inf in that row.
+        `basis` may remember (`labelled.Eigenbases`), for whoever asks more than once.
         """
         xp = array_namespace(features)
-        chosen = self.options(features, labels, num_classes, strength, lam, groups, crops)
+        chosen = self.options(features, labels, num_classes, strength, lam, groups, crops, basis)
         known = self.prepared(xp.astype(features, xp.float64))
         targets = one_hot(labels, num_classes, known)
         batches = held_out_batches(labels, groups)
         examples, each = self.examples(known, crops)
         held = held_out_batches(*repeated_groups(labels, groups, each)) if each > 1 else batches
-        scores = self.held_out(examples, repeated(targets, each), chosen["lam"], held)[::each]
+        scores = self.held_out(examples, repeated(targets, each), chosen["lam"], held, basis)
+        scores = scores[::each]
         if chosen["strength"] > 0:
             offsets = self.held_out_offsets(known, targets, batches)
             scores = scores + offsets * (chosen["strength"] * self.factor)
@@ -151,6 +156,7 @@ class Head:
         lam: float | None = None,
         groups: Array | None = None,
         crops: Array | None = None,
+        basis: Basis = eigenbasis,
     ) -> Options:
         """`strength` and `lam`; what is None is chosen from the support photos alone."""
         if lam is None:
@@ -158,7 +164,7 @@ class Head:
             if self.choose_lam is not None:
                 examples, each = self.examples(self.prepared(features), crops)
                 same = repeated_groups(labels, groups, each)
-                lam = self.choose_lam(examples, same[0], num_classes, same[1], each)
+                lam = self.choose_lam(examples, same[0], num_classes, same[1], each, basis)
         if strength is None:
             strength = count_correction_strength(
                 self, features, labels, num_classes, lam=lam, groups=groups, crops=crops
@@ -205,7 +211,7 @@ def _mahalanobis_scores(params: dict[str, Array], queries: Array) -> Array:
 
 
 def _mahalanobis_held_out(
-    features: Array, targets: Array, lam: float, batches: list[HeldOut]
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
 ) -> Array:
     return mahalanobis_held_out(features, targets, batches)
 

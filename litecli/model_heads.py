@@ -9,7 +9,7 @@ from litecli.data_folder import learn_again
 from litecli.errors import ExitCode, LiteError
 from litecli.generated_head import generate_weights, linear_scores
 from litecli.heads import HEADS, Head
-from litecli.labelled import HeldOut, class_counts, class_means
+from litecli.labelled import Basis, HeldOut, class_counts, class_means
 from litecli.model_files import Model
 from litecli.model_tensors import model_tensors, unfit
 from litecli.profile import Profile
@@ -93,6 +93,7 @@ def _held_out(
     targets: np.ndarray,
     lam: float,
     batches: list[HeldOut],
+    basis: Basis,
 ) -> np.ndarray:
     """Scores [N, C] with each group taken out: a class's weights depend on its own mean alone."""
     means, counts = class_means(features, targets), class_counts(targets)

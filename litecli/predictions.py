@@ -7,6 +7,7 @@ what else is asked, nor in which order.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -93,8 +94,13 @@ class _Answerer:
     def __init__(self, profile: Profile, model: Model, threshold: float) -> None:
         self.profile, self.threshold = profile, threshold
         self.preprocess = model.config.preprocess
+        # Half a second with 1,500 photos: meanwhile the network is loaded and a photo decoded.
+        beside = ThreadPoolExecutor(1)
+        self.strangeness = beside.submit(
+            confidence.fit_novelty, profile.embeddings, profile.photo_labels
+        )
+        beside.shutdown(wait=False)
         self.encoder, self.head = Encoder(model.folder, profile.film), profile_head(profile, model)
-        self.strangeness = confidence.fit_novelty(profile.embeddings, profile.photo_labels)
         lengths = np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
         self.own = profile.embeddings / lengths
 
@@ -134,4 +140,4 @@ class _Answerer:
 
     def _look(self, inputs: np.ndarray) -> tuple[np.ndarray, float]:
         feature = self.encoder.features(inputs)[None]  # [1, D]
-        return feature, float(confidence.novelty_of(self.strangeness, feature)[0])
+        return feature, float(confidence.novelty_of(self.strangeness.result(), feature)[0])

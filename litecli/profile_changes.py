@@ -1,7 +1,8 @@
 """The named profiles in the user's data folder: saved, used, renamed, removed, undone."""
 
 import unicodedata
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,11 +140,13 @@ def undo_profile(name: str | None = None) -> Profile:
                 f'Profile "{name}" has no version before this one.', code=ExitCode.MISSING
             )
         profile = read_profile(previous_path(name), name)
+        # A kill between two renames would leave one version twice and the other nowhere.
         contents = {
+            _set_aside(name): saved_path(name).read_bytes(),
             saved_path(name): previous_path(name).read_bytes(),
-            previous_path(name): saved_path(name).read_bytes(),
         }
         storage.write_together(contents, what=f'profile "{name}"')
+        _set_aside(name).replace(previous_path(name))
     return profile
 
 
@@ -170,5 +173,21 @@ def _saved(name: str) -> str:
     raise not_found("profile", name, names, "litecli profiles list")
 
 
-def _saving(name: str) -> AbstractContextManager[None]:
-    return lock_for(f"profile {name}", "another litecli is saving this profile")
+def _set_aside(name: str) -> Path:
+    """Where undo keeps the version to go back from while it is at work."""
+    return previous_path(name).parent / f"{name}.undo"
+
+
+@contextmanager
+def _saving(name: str) -> Iterator[None]:
+    """Hold the profile's lock; what a killed litecli left of it is tidied up first."""
+    with lock_for(f"profile {name}", "another litecli is saving this profile"):
+        path, previous, aside = saved_path(name), previous_path(name), _set_aside(name)
+        for written in (path, previous, aside):
+            storage.clear_temporary(written)
+        if aside.is_file():  # undo was killed, before it had changed anything or after
+            with suppress(OSError):  # what comes next says better what is wrong
+                if path.read_bytes() == previous.read_bytes():
+                    aside.replace(previous)
+                aside.unlink(missing_ok=True)
+        yield

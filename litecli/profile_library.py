@@ -2,6 +2,7 @@
 
 home()/profiles/NAME.safetensors            a profile
 home()/profiles/previous/NAME.safetensors   the version before it, for undo
+home()/profiles/previous/NAME.undo          the version to go back from, while undo is at work
 """
 
 import unicodedata

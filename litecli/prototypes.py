@@ -5,7 +5,15 @@ The lines run unchanged on numpy arrays and torch tensors.
 
 from array_api_compat import device
 
-from litecli.labelled import Array, HeldOut, array_namespace, class_counts, class_means, normalise
+from litecli.labelled import (
+    Array,
+    Basis,
+    HeldOut,
+    array_namespace,
+    class_counts,
+    class_means,
+    normalise,
+)
 
 
 def inner_product(params: dict[str, Array], queries: Array) -> Array:
@@ -30,12 +38,16 @@ def mean_classes(features: Array, targets: Array, lam: float) -> dict[str, Array
     return {"weights": class_means(features, targets)}
 
 
-def cosine_held_out(features: Array, targets: Array, lam: float, batches: list[HeldOut]) -> Array:
+def cosine_held_out(
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
+) -> Array:
     """Cosines [N, C], row i without photo i and the rest of its group."""
     return _held_out(features, targets, batches, unit_length=True)
 
 
-def mean_held_out(features: Array, targets: Array, lam: float, batches: list[HeldOut]) -> Array:
+def mean_held_out(
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
+) -> Array:
     """Minus squared distances [N, C], row i without photo i and the rest of its group."""
     return _held_out(features, targets, batches, unit_length=False)
 

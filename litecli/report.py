@@ -6,13 +6,14 @@ and no model is needed. report_page.py makes the page.
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from litecli import confidence, selfcheck
 from litecli.advice import Advice, ObjectFacts, advice
 from litecli.findings import Concern, OwnPhotos, Picture, concerns
-from litecli.labelled import distinct
+from litecli.labelled import Eigenbases, distinct
 from litecli.profile import Profile
 
 TOO_FEW = (0, selfcheck.FORECAST_PHOTOS)  # the forecast where nothing could be checked
@@ -60,8 +61,10 @@ class Report:
 def report(profile: Profile) -> Report:
     """The facts of a profile; what is in it was checked when it was read."""
     photos = OwnPhotos(profile)
-    own, _ = confidence.held_out_novelty(profile.embeddings, photos.labels, photos.groups)
-    _, strange = confidence.held_out_novelty(profile.embeddings, photos.labels, photos.labels)
+    novelty = partial(
+        confidence.held_out_novelty, profile.embeddings, photos.labels, basis=Eigenbases()
+    )
+    (own, _), (_, strange) = novelty(photos.groups), novelty(photos.labels)
     found = concerns(photos, own)
     objects = _objects(photos, found)
     mix_ups = _mix_ups(photos)

@@ -14,6 +14,7 @@ from array_api_compat import device
 
 from litecli.labelled import (
     Array,
+    Basis,
     HeldOut,
     array_namespace,
     class_counts,
@@ -44,7 +45,11 @@ def ridge_weights(features: Array, targets: Array, lam: float) -> Array:
 
 
 def ridge_held_out(
-    features: Array, targets: Array, lams: Iterable[float], batches: list[HeldOut]
+    features: Array,
+    targets: Array,
+    lams: Iterable[float],
+    batches: list[HeldOut],
+    basis: Basis = eigenbasis,
 ) -> list[tuple[Array, Array]]:
     """Held-out scores [N, C] and variances [N] for each lam, photo i's group left out of row i.
 
@@ -59,7 +64,7 @@ def ridge_held_out(
     xp = array_namespace(features)
     scale = _balance(targets)[:, None]
     rows, scaled_targets = features * scale, targets * scale
-    values, places, _ = eigenbasis(rows)
+    values, places, _ = basis(rows)
     touched = [_touched(targets, batch) for batch in batches]
     results = []
     for lam in lams:
@@ -83,14 +88,16 @@ def ridge_held_out(
     return results
 
 
-def ridge_explained(features: Array, targets: Array, lam: float) -> Array:
+def ridge_explained(
+    features: Array, targets: Array, lam: float, basis: Basis = eigenbasis
+) -> Array:
     """B [min(N, D), D]: |B q|^2 is the part of a unit-length query q that the photos explain.
 
     1 - |B q|^2 is the variance of `ridge_held_out`, for a new photo.
     """
     xp = array_namespace(features)
     rows = features * _balance(targets)[:, None]
-    values, _, vectors = eigenbasis(rows)
+    values, _, vectors = basis(rows)
     return directions(rows, values, vectors) * xp.sqrt(values / (values + lam))[:, None]
 
 
@@ -100,10 +107,10 @@ def ridge_classes(features: Array, targets: Array, lam: float) -> dict[str, Arra
 
 
 def ridge_held_out_scores(
-    features: Array, targets: Array, lam: float, batches: list[HeldOut]
+    features: Array, targets: Array, lam: float, batches: list[HeldOut], basis: Basis
 ) -> Array:
     """Scores [N, C] with one `lam`, row i without photo i and the rest of its group."""
-    return ridge_held_out(features, targets, [lam], batches)[0][0]
+    return ridge_held_out(features, targets, [lam], batches, basis)[0][0]
 
 
 def choose_lam(
@@ -112,6 +119,7 @@ def choose_lam(
     num_classes: int,
     groups: Array | None = None,
     each: int = 1,
+    basis: Basis = eigenbasis,
 ) -> float:
     """The lam of LAMBDAS with the least squared leave-one-out error, every class weighing the same.
 
@@ -132,7 +140,7 @@ def choose_lam(
         return USUAL_LAMBDA
     errors = [
         float(xp.sum(xp.sum((scores - targets) ** 2, axis=1) * weight))
-        for scores, _ in ridge_held_out(rows, targets, LAMBDAS, batches)
+        for scores, _ in ridge_held_out(rows, targets, LAMBDAS, batches, basis)
     ]
     return LAMBDAS[errors.index(min(errors))]
 

@@ -14,7 +14,7 @@ import numpy as np
 from litecli import confidence, same_shot
 from litecli.head_choice import choose_head
 from litecli.heads import HEADS, Head, Options
-from litecli.labelled import distinct
+from litecli.labelled import Basis, Eigenbases, distinct, eigenbasis
 from litecli.ridge import USUAL_LAMBDA
 
 FEW_VIEWS = 6  # objects with no more views than this are held out in step
@@ -89,21 +89,24 @@ def check_support(
     features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of the photos.
     """
     groups = same_shot.views(looks, labels)
-    threshold = confidence.unknown_threshold(features, labels, groups, strangers)
+    basis = Eigenbases()  # each of the questions below is asked of the same photos
+    threshold = confidence.unknown_threshold(features, labels, groups, strangers, basis)
     if num_classes == 1:
         # One object has nothing to be mixed up with: the check is whether it is known at all.
         head = head or HEADS["cosine"]
         options = Options(strength=0.0, lam=USUAL_LAMBDA)
         temperature = 1.0
-        level, _ = confidence.held_out_novelty(features, labels, groups)
+        level, _ = confidence.held_out_novelty(features, labels, groups, basis)
         # 0 = known without its own view, 1 = called unknown, -1 = there is no other view
         named = np.where(np.isnan(level), -1, (level > threshold).astype(np.int64))
     else:
-        head = head or HEADS[choose_head(features, labels, num_classes, groups, crops)]
-        options = head.options(features, labels, num_classes, groups=groups, crops=crops)
+        head = head or HEADS[choose_head(features, labels, num_classes, groups, crops, basis)]
+        options = head.options(
+            features, labels, num_classes, groups=groups, crops=crops, basis=basis
+        )
         together = turns(labels, groups)
         scores = head.leave_one_out(
-            features, labels, num_classes, groups=together, crops=crops, **options
+            features, labels, num_classes, groups=together, crops=crops, basis=basis, **options
         )
         temperature = confidence.fit_temperature(scores, labels)
         own = scores[np.arange(len(labels)), labels]
@@ -119,7 +122,7 @@ def check_support(
         correct=np.bincount(labels[named == labels], minlength=num_classes),
         total=np.bincount(labels[checked], minlength=num_classes),
         forecast=forecast(labels, groups, named),
-        false_accepts=false_accepts(features, labels, threshold, strangers),
+        false_accepts=false_accepts(features, labels, threshold, strangers, basis),
     )
 
 
@@ -197,6 +200,7 @@ def false_accepts(
     labels: np.ndarray,
     threshold: float,
     strangers: np.ndarray | None = None,
+    basis: Basis = eigenbasis,
 ) -> dict[str, float]:
     """The share of strangers that will be taken for an object, near and far.
 
@@ -209,12 +213,12 @@ def false_accepts(
     rates = {}
     num_classes = int(labels.max()) + 1
     if num_classes > 1 and len(labels) > 2:
-        _, strange = confidence.held_out_novelty(features, labels, groups=labels)
+        _, strange = confidence.held_out_novelty(features, labels, labels, basis)
         accepted = [np.mean(strange[labels == label] <= threshold) for label in range(num_classes)]
         refused = 1 - float(np.mean(accepted))
         rates["withheld_objects"] = round(1 - refused ** (1 + 1 / (3 * num_classes)), 4)
     if strangers is not None:
-        level = confidence.novelty(strangers, features, labels)
+        level = confidence.novelty(strangers, features, labels, basis)
         rates["other_things"] = round(float(np.mean(level <= threshold)), 4)
     return rates
 

@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import uuid
+import zlib
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,13 @@ def write_together(contents: Mapping[Path, bytes], *, what: str = "", fix: str =
     finally:
         for leftover in temporary.values():
             leftover.unlink(missing_ok=True)
+
+
+def clear_temporary(path: Path) -> None:
+    """Delete what a killed litecli left of writing `path`; nobody else may be writing it now."""
+    for leftover in path.parent.glob(f"{_tag(path)}*.tmp"):
+        with suppress(OSError):  # whoever wants to write next says better what is wrong
+            leftover.unlink()
 
 
 def write_tensors(
@@ -188,9 +197,14 @@ def plain_reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).lower()
 
 
+def _tag(path: Path) -> str:
+    """How the temporary files for `path` begin: short, as a name may be as long as names can be."""
+    return f".{zlib.crc32(os.fsencode(path.name)):08x}."
+
+
 def _write_temporary(path: Path, data: bytes) -> Path:
     """A complete, flushed temporary file beside `path`; none is left when writing fails."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{_tag(path)}{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
             file.write(data)
@@ -218,10 +232,15 @@ def _split_header(raw: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _megabytes(size: int) -> str:
-    return f"{max(1, round(size / 1e6))} MB"
+    return f"{round(size / 1e6)} MB" if size >= 1e6 else "less than 1 MB"
 
 
 def _unreadable(path: Path, error: Exception) -> LiteError:
+    if isinstance(error, FileNotFoundError):  # safetensors says so of any file it may not open
+        try:
+            path.open("rb").close()
+        except OSError as own:
+            error = own
     if isinstance(error, FileNotFoundError):
         return LiteError(f"No file {path}.", code=ExitCode.MISSING)
     if isinstance(error, PermissionError):

@@ -32,6 +32,7 @@ Place = tuple[str, str, str]  # of a photo: label, relative path, hash
 MANY = 20  # photos; from so many on a thread reads two before it encodes them: the network's
 # weights and the pictures take fewer turns in the processor's cache
 
+TWICE = "same photo in two objects"
 _ALL_ANEW = "photos came or went, so all were read anew: with this model each depends on the others"
 
 
@@ -203,12 +204,20 @@ def _without_doubles(
             continue
         paths = [path for _, path, _ in same]
         notes.append(f"{' and '.join(paths)} are the same photo: which is it? Left out.")
-        skipped += [Skipped(path, "same photo in two objects") for path in paths]
+        skipped += [Skipped(path, TWICE) for path in paths]
     return sorted(kept), skipped, tuple(notes)
 
 
 def _nothing_left(scan: Scan, skipped: list[Skipped]) -> LiteError:
     first = "; ".join(f"{one.path}: {one.reason}" for one in skipped[:5])
+    twice = [one.path for one in skipped if one.reason == TWICE]
+    if twice:
+        return LiteError(
+            f"The object folders in {scan.folder} are copies of each other.",
+            f"Each photo is in two of them, e.g. {' and '.join(twice[:2])}.",
+            "leave every photo only in the folder of the object it shows",
+            code=ExitCode.INPUT,
+        )
     fix = "add JPEG, PNG or HEIC photos, one folder per object"
     if {one.reason for one in skipped} == {NO_HEIC}:
         fix = NO_HEIC.partition(": ")[2]

@@ -20,6 +20,8 @@ NOT_A_PHOTO = "not a photo"
 NO_PERMISSION = "no permission to read"
 VANISHED = "changed while reading"
 IRREGULAR = "not a regular file"
+ABOVE = "link to a folder above the photos"
+ANOTHER = "link into another object's folder"
 
 _RAW = ".dng .cr2 .cr3 .nef .nrw .arw .orf .rw2 .raf .pef .srw"
 _VIDEOS = ".mov .mp4 .m4v .mp .avi .mkv .webm .3gp .mts .wmv .mpg .mpeg"
@@ -56,19 +58,56 @@ class Walk:
         self.ignored = 0
         self.nested: list[Path] = []  # folders with photos inside an object's folder
         self._read: set[tuple[int, int]] = set()  # device and inode: links may form a loop
+        self._root = root.resolve()
+        self._above = frozenset(self._root.parents)
+        self._objects: dict[Path, Path] = {}  # each object's folder -> where it really is
 
     def relative(self, path: Path) -> str:
         """The path below the root, as text that can be shown."""
         return printable(path.relative_to(self.root).as_posix())
 
+    def objects(self, subfolders: list[Path]) -> list[Path]:
+        """The sub-folders that can be objects, real ones first; from now on each keeps its photos.
+
+        Else a link in one object to another's folder would take that one's photos, being first.
+        """
+        usable = []
+        for folder in sorted(subfolders, key=lambda path: (path.is_symlink(), path.name)):
+            real = folder.resolve()
+            if real in self._above:
+                self._skip(folder, ABOVE)
+                continue
+            usable.append(folder)
+            # A link to a folder in here names what is already some object's own.
+            if not folder.is_symlink() or self._root not in real.parents:
+                self._objects[folder] = real
+        return usable
+
     def photos(self, folder: Path) -> list[Path]:
         """All photos in a folder and below it, sorted by path."""
-        photos, subfolders = self.entries(folder)
-        for subfolder in subfolders:
-            below = self.photos(subfolder)
-            self.nested += [subfolder] if below else []
-            photos = photos + below
+        photos, waiting = [], [folder]
+        while waiting:  # no recursion: folders can be nested deeper than Python calls
+            here = waiting.pop()
+            reason = None if here == folder else self._astray(here, folder)
+            if reason:
+                self._skip(here, reason)
+                continue
+            found, subfolders = self.entries(here)
+            self.nested += [here] if found and here != folder else []
+            photos += found
+            waiting += reversed(subfolders)
         return sorted(photos, key=lambda path: path.as_posix())
+
+    def _astray(self, path: Path, top: Path) -> str | None:
+        """Why a link below the object folder `top` is not followed; None when it may be."""
+        real = path.resolve() if path.is_symlink() else self._root
+        if real == self._root:  # or no link; the root has been read, which `entries` says
+            return None
+        if real in self._above:
+            return ABOVE
+        others = [other for folder, other in self._objects.items() if folder != top]
+        inside = any(real == other or other in real.parents for other in others)
+        return ANOTHER if inside or any(real in other.parents for other in others) else None
 
     def entries(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """The photos and the sub-folders directly in a folder, sorted by name."""

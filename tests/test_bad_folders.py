@@ -6,6 +6,7 @@ folder is found at all is test_folders.py's part.
 
 import json
 import os
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -180,6 +181,16 @@ def test_row_28_the_same_photo_in_two_objects(adapt, two: Path, photo) -> None:
     assert code == 0
     assert "keys/a.jpg and mug/b.jpg are the same photo: which is it? Left out." in told
     assert [row_of(told, label).split()[1] for label in ("keys", "mug")] == ["4", "4"]
+
+
+def test_row_28_two_folders_with_the_same_photos(run, two: Path) -> None:
+    shutil.rmtree(two / "mug")
+    shutil.copytree(two / "keys", two / "mug")
+    code, _, err = run("adapt", two)
+    what, why, fix = err.splitlines()[-3:]
+    assert code == 3 and what == f"Error: The object folders in {two} are copies of each other."
+    assert why == "  Each photo is in two of them, e.g. keys/IMG_0.jpg and mug/IMG_0.jpg."
+    assert fix == "  Try: leave every photo only in the folder of the object it shows"
 
 
 def test_row_29_the_same_photo_twice_in_one_object(adapt, two: Path) -> None:

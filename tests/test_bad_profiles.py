@@ -80,7 +80,7 @@ def test_row_39_nothing_can_be_written(learned, changed, monkeypatch, reason: st
     what, why, fix = err.splitlines()[-3:]
     assert code == 6 and "Learned" not in out
     assert what == f'Error: Could not save profile "my_objects" ({reason}).'
-    assert why.startswith(f"  It needs 1 MB in {library.profile_path().parent}")
+    assert why.startswith(f"  It needs less than 1 MB in {library.profile_path().parent}")
     assert why.endswith("; what was there before is untouched.")
     assert fix == "  Try: add -o FILE to save elsewhere"
     assert library.profile_path().read_bytes() == changed and kept() == ["my_objects.safetensors"]

@@ -1,8 +1,10 @@
 """`litecli classify`: words for people, tabs, CSV and JSON for programs, and its bad inputs."""
 
 import csv
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -189,4 +191,18 @@ def test_bad_input(learned, arguments, code: int, words: str) -> None:
 
 def test_a_missing_file_among_others_has_its_own_line(learned) -> None:
     code, out, err = learned("classify", "inbox/0.jpg", "gone.jpg")
-    assert code == 3 and len(out.splitlines()) == 2 and "gone.jpg" in err
+    assert code == 3 and len(out.splitlines()) == 2
+    assert err == "Error: 1 of 2 photos could not be used: gone.jpg (no such file).\n"
+    _, out, _ = learned("classify", "gone.jpg", "inbox/0.jpg", "--json")
+    assert [json.loads(line)["error"] for line in out.splitlines()] == ["no such file", None]
+
+
+def test_a_photo_in_a_locked_folder_is_not_called_missing(learned, monkeypatch) -> None:
+    def stat(path: Path, real=Path.stat, **options) -> os.stat_result:
+        if path.name == "locked.jpg":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    code, _, err = learned("classify", "inbox/locked.jpg")
+    assert (code, err) == (3, "Error: inbox/locked.jpg: no permission to read.\n")

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import unicodedata
 from itertools import pairwise
 from pathlib import Path
@@ -274,6 +276,65 @@ def test_links_are_followed_and_each_real_folder_is_read_once(tmp_path):
         "keys/loop": "link to a folder already read",
         "a_link": "link to a folder already read",
     }
+
+
+def test_a_link_in_one_object_does_not_take_another_ones_photos(tmp_path):
+    root = make(tmp_path / "my", "clock/c.jpg", "vase/a.jpg", "vase/day1/b.jpg")
+    make(tmp_path / "shoes", "s.jpg")
+    make(tmp_path / "more", "m.jpg")
+    for link, target in {
+        "clock/whole": root / "vase",
+        "clock/part": root / "vase" / "day1",
+        "clock/worn": tmp_path / "shoes",
+        "clock/own": tmp_path / "more",  # nobody else's: followed
+        "shoes": tmp_path / "shoes",
+    }.items():
+        (root / link).symlink_to(target, target_is_directory=True)
+    scan = scan_objects(root)
+    assert names(scan) == {
+        "clock": ["clock/c.jpg", "clock/own/m.jpg"],
+        "shoes": ["shoes/s.jpg"],
+        "vase": ["vase/a.jpg", "vase/day1/b.jpg"],
+    }
+    links = ("clock/part", "clock/whole", "clock/worn")
+    assert reasons(scan) == dict.fromkeys(links, "link into another object's folder")
+
+
+def test_a_link_does_not_lead_above_the_folder(tmp_path):
+    root = make(tmp_path / "up" / "my", "keys/a.jpg")
+    make(tmp_path, "up/stray.jpg", "stray.jpg")
+    for link, target in {"keys/up": root.parent, "keys/root": Path("/"), "all": tmp_path}.items():
+        (root / link).symlink_to(target, target_is_directory=True)
+    scan = scan_objects(root)
+    assert names(scan) == {"keys": ["keys/a.jpg"]}
+    links = ("all", "keys/root", "keys/up")
+    assert reasons(scan) == dict.fromkeys(links, "link to a folder above the photos")
+    photos, skipped = list_photos(root, recursive=True)
+    assert photos == [root / "keys" / "a.jpg"]
+    assert sorted(one.path for one in skipped) == sorted(links)
+
+
+def test_a_link_upwards_alone_is_no_object(tmp_path):
+    root = tmp_path / "my"
+    root.mkdir()
+    (root / "all").symlink_to(tmp_path, target_is_directory=True)
+    assert refusal(root).why == "all: link to a folder above the photos"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a path may not be so long")
+def test_folders_nested_deeper_than_python_calls(tmp_path, monkeypatch):
+    make(tmp_path, "my/keys/a.jpg")
+    monkeypatch.chdir(tmp_path / "my" / "keys")
+    for _ in range(1200):
+        Path("d").mkdir()
+        monkeypatch.chdir("d")
+    Path("b.jpg").write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    try:
+        scan = scan_objects(Path("my"))
+    finally:  # pytest tidies up by recursion
+        subprocess.run(["rm", "-rf", "my"], check=True)
+    assert names(scan) == {"keys": ["keys/a.jpg", "keys/" + "d/" * 1200 + "b.jpg"]}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

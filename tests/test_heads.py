@@ -1,6 +1,7 @@
 """Heads against slow loops, numpy against torch, gradients, photo counts, and odd sizes."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from litecli.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
 NAMES = tuple(HEADS)
 LABELS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 0, 1])  # class 2 has one photo
 GROUPS = np.array([0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8])  # group 1 spans two classes
-OPTIONS = {"strength": 0.7, "lam": 0.3}
+OPTIONS: Any = {"strength": 0.7, "lam": 0.3}
 
 
 def photos(counts, dim=24, noise=1.0, seed=0):

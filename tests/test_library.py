@@ -1,5 +1,6 @@
 """Named profiles and models: found, current, kept for undo, locked, and refused in plain words."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -214,6 +215,53 @@ def test_any_other_file_is_not_a_profile(tmp_path: Path, tiny_model: Model) -> N
     model = tiny_model.folder / "model.safetensors"
     for path, what in ((text, "is not a profile"), (model, "is damaged")):
         assert what in refusal(ExitCode.MISSING, library.load_profile, path).what
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nobody catches it."""
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_kill_amid_undo_loses_no_version(monkeypatch: pytest.MonkeyPatch, renames: int) -> None:
+    versions = [make_profile(seed=seed) for seed in (1, 2)]
+    for version in versions:
+        library.save_profile(version)
+    left = [None] * renames
+
+    def replace(path: Path, target: Path, real=Path.replace) -> Path:
+        if not left:
+            raise Killed
+        left.pop()
+        return real(path, target)
+
+    with monkeypatch.context() as patched, contextlib.suppress(Killed):
+        patched.setattr(Path, "replace", replace)
+        library.undo_profile()
+    found = [library.load_profile(), library.undo_profile()]
+    assert sorted(float(one.embeddings[0, 0]) for one in found) == sorted(
+        float(one.embeddings[0, 0]) for one in versions
+    )
+
+
+def test_what_a_killed_litecli_left_goes_with_the_next_save(own_home: Path) -> None:
+    folder = own_home / "profiles"
+    library.save_profile(make_profile(seed=1))
+    library.save_profile(make_profile(seed=2))
+
+    def kill_amid_writing(name: str) -> list[Path]:
+        return [
+            storage._write_temporary(place / f"{name}.safetensors", b"half")
+            for place in (folder, folder / "previous")
+        ]
+
+    others = kill_amid_writing("kitchen")  # which may be being saved this moment
+    for change in (lambda: library.save_profile(make_profile(seed=3)), library.undo_profile):
+        left = kill_amid_writing("garage")
+        change()
+        assert not any(path.exists() for path in left)
+    left = kill_amid_writing("garage")
+    library.remove_profile("garage")
+    assert not any(path.exists() for path in left) and all(path.exists() for path in others)
 
 
 def test_rename_keeps_the_current_one_and_its_undo() -> None:

@@ -4,13 +4,25 @@ import dataclasses
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from litecli import library, personalize, predictions, same_shot, selfcheck, storage, support
+from litecli import (
+    confidence,
+    images,
+    library,
+    personalize,
+    predictions,
+    same_shot,
+    selfcheck,
+    storage,
+    support,
+)
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_files import Model
@@ -73,6 +85,28 @@ def test_an_answer_does_not_depend_on_the_other_photos(
     alone = [next(predictions.classify([one], profile, tiny_model)) for one in new]
     backwards = list(predictions.classify(new[::-1], profile, tiny_model))[::-1]
     assert together == alone == backwards
+
+
+def test_the_first_photo_does_not_wait_for_the_novelty(
+    tiny_model: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With 1,500 photos it takes half a second to fit, in which a photo can be read."""
+    folder = write_objects({"keys": 3, "mug": 3})
+    profile, read = adapt(folder, tiny_model).profile, threading.Event()
+
+    def fit_novelty(*known: np.ndarray, real=confidence.fit_novelty) -> dict[str, np.ndarray]:
+        assert read.wait(10)
+        return real(*known)
+
+    def load_input(*photo: Any, real=images.load_input) -> Any:
+        read.set()
+        return real(*photo)
+
+    expected = list(predictions.classify([folder / "keys/IMG_0.jpg"], profile, tiny_model))
+    monkeypatch.setattr(confidence, "fit_novelty", fit_novelty)
+    monkeypatch.setattr(images, "load_input", load_input)
+    answers = list(predictions.classify([folder / "keys/IMG_0.jpg"], profile, tiny_model))
+    assert answers == expected
 
 
 def test_answers_stream_while_photos_still_come(

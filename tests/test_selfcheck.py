@@ -1,10 +1,13 @@
 """The check of a support set by itself: held out in step, the forecast, strangers near and far."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
 from litecli import confidence, selfcheck
 from litecli.heads import HEADS
+from litecli.labelled import eigenbasis
 
 DIM = 48
 
@@ -230,3 +233,28 @@ def test_what_cannot_be_foretold_is_left_out() -> None:
     one = np.zeros(5, dtype=np.int64)
     assert selfcheck.false_accepts(world.shots(one), one, 9.0, strangers) == {"other_things": 1.0}
     assert selfcheck.false_accepts(world.shots(one), one, -9.0, strangers) == {"other_things": 0.0}
+
+
+@pytest.mark.parametrize("looks_closer", [False, True])
+def test_the_photos_are_factored_once_for_each_way_to_see_them(monkeypatch, looks_closer):
+    """To choose the penalty, to leave photos out, and, where there are crops, to know strangers."""
+    world, labels = World(4, 3), np.repeat(np.arange(4), [3, 5, 5, 6])
+    features = world.shots(labels)
+    crops = np.stack([world.shots(labels) for _ in range(2)], axis=1) if looks_closer else None
+    strangers = World(4, 9).shots(labels)
+    factored = []
+
+    def eigh(matrix, real=np.linalg.eigh):
+        factored.append(matrix)
+        return real(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", eigh)
+    looks = looks_of(len(labels))
+    check = selfcheck.check_support(features, labels, 4, looks, None, strangers, crops)
+    once = len(factored)
+    assert once == (3 if looks_closer else 2)
+    monkeypatch.setattr(selfcheck, "Eigenbases", lambda: eigenbasis)
+    anew = selfcheck.check_support(features, labels, 4, looks, None, strangers, crops)
+    assert len(factored) >= once + 5
+    for one in fields(check):
+        np.testing.assert_equal(getattr(check, one.name), getattr(anew, one.name), one.name)

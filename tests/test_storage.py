@@ -108,7 +108,9 @@ def test_a_full_disk_leaves_every_file_as_it_was(
     error = caught.value
     assert error.code == ExitCode.MACHINE
     assert error.what == "Could not save profile x (disk full)."
-    assert error.why == f"It needs 1 MB in {tmp_path}; what was there before is untouched."
+    assert (
+        error.why == f"It needs less than 1 MB in {tmp_path}; what was there before is untouched."
+    )
     assert error.fix == "-o FILE"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
         "first": b"old 1",
@@ -259,6 +261,26 @@ def test_a_file_of_another_user_is_named(
         read(path)
     assert caught.value.what == f"Cannot read {path}: no permission."
     assert caught.value.code == ExitCode.MISSING
+
+
+def test_what_safetensors_may_not_open_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says of a file without permission that there is none."""
+    path = tmp_path / "x.safetensors"
+    storage.write_tensors(path, TENSORS, {})
+
+    def absent(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(storage, "safe_open", absent)
+    monkeypatch.setattr(Path, "open", refuse)
+    for read in (storage.read_tensors, storage.read_metadata):
+        with pytest.raises(LiteError, match=r"Cannot read .*: no permission"):
+            read(path)
 
 
 def test_home_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

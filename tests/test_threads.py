@@ -1,8 +1,10 @@
 """Work done ahead in threads: in order, no further than asked for, and never waited for in vain."""
 
+import os
 import subprocess
 import sys
 import threading
+from importlib.metadata import entry_points
 
 import pytest
 
@@ -106,3 +108,33 @@ print("collected")
 def test_no_number_asked_for_is_one_thread_a_core() -> None:
     assert workers(3) == 3
     assert workers() == workers(0) >= 1
+
+
+def in_a_new_process(code: str) -> str:
+    """What the code prints where nobody has said how many threads anything may start."""
+    told = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    env = {key: value for key, value in os.environ.items() if key not in told}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads in /proc")
+@pytest.mark.parametrize(
+    "start", ["import litecli.__main__", "import runpy; runpy.run_module('litecli')"]
+)
+def test_the_program_gives_numpy_one_thread(start: str):
+    """More wait for each other in a spin, and take 2 to 10 s for 0.4 s of work on a busy core."""
+    look = "import os, numpy; numpy.ones((500, 500)) @ numpy.ones((500, 500))"
+    assert in_a_new_process(f"{start}\n{look}\nprint(len(os.listdir('/proc/self/task')))") == "1"
+
+
+def test_the_installed_program_starts_there_too():
+    (script,) = entry_points(group="console_scripts", name="litecli")
+    assert script.value == "litecli.__main__:run"
+
+
+def test_torch_keeps_all_its_threads_to_train_with():
+    look = "import torch; print(torch.get_num_threads())"
+    assert in_a_new_process(f"import litecli.__main__\n{look}") == in_a_new_process(look)

@@ -7,8 +7,9 @@ give everything. Answers appear as they are found, in input order.
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 NAMED_IN_ERRORS = 5
+NO_FILE = "no such file"
 
 EXAMPLES = (
     "litecli classify photo.jpg",
@@ -125,12 +127,23 @@ def classify(
         allow_unknown=not no_unknown,
         idle=stream.idle if stream else None,
     )
+    if any(photo.missing for photo in chosen):
+        answers = told_missing(answers, chosen)
     many = stream is not None or len(chosen) > 1
     style = Style(len(learned.labels), top, explain, many)
     named = stream.named() if stream else [photo.named for photo in chosen] or [True]
     total = None if stream else max(1, len(chosen))
     with table or nullcontext():
         return show_all(out, answers, named, total, style, table, page, fail_on_unknown)
+
+
+def told_missing(
+    answers: "Iterable[Prediction]", photos: "Iterable[Photo]"
+) -> "Iterator[Prediction]":
+    """The answers, where a file that never was there did not "change while reading"."""
+    for answer, photo in zip(answers, photos, strict=True):
+        lost = photo.missing and answer.error is not None
+        yield replace(answer, error=NO_FILE) if lost else answer
 
 
 def image_from_stdin() -> bytes:

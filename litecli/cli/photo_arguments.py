@@ -25,6 +25,7 @@ class Photo:
 
     path: Path
     named: bool
+    missing: bool = False  # not there when the command began
 
 
 def expand(
@@ -69,7 +70,7 @@ def expand(
             photos += [Photo(photo, named=False) for photo in found]
             skipped += [(path, other) for other in others]
         else:
-            photos.append(Photo(path, named=True))
+            photos.append(Photo(path, named=True, missing=argument in missing))
     return photos, skipped, unsearched
 
 
@@ -138,6 +139,8 @@ def _is_folder(path: Path) -> bool:
 def _exists(argument: str) -> bool:
     try:
         return Path(argument).exists()
+    except PermissionError:  # in a folder without search permission: reading it will say so
+        return True
     except (OSError, ValueError):  # name too long, or a zero byte in it
         return False
 
