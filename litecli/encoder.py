@@ -20,13 +20,8 @@ from litecli.errors import ExitCode, LiteError
 class PhotoEncoder(Protocol):
     """What adapt asks of a network; any thread may call it."""
 
-    together: int  # photos that `each_look` is best given at once; 1: each thread encodes its own
-
     def each_look(self, looks: np.ndarray) -> np.ndarray:
-        """Features float32 [..., looks, D] of photos [..., looks, 3, S, S].
-
-        "..." may be `together`.
-        """
+        """Features float32 [..., looks, D] of photos [..., looks, 3, S, S]."""
         ...
 
 
@@ -37,8 +32,6 @@ class Encoder:
     external data). `graph`: the network's, or TASK_GRAPH for the set encoder.
     Raises LiteError (MISSING) when the graph or its weights cannot be loaded.
     """
-
-    together = 1
 
     def __init__(
         self,

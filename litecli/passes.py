@@ -37,12 +37,21 @@ class Photo:
     inputs: np.ndarray | None = None  # float32 [looks, 3, S, S], until encoded with others
 
 
+@dataclass(frozen=True)
+class Engine:
+    """What runs a network in place of onnxruntime."""
+
+    make: "Callable[[], PhotoEncoder]"  # called in a thread, when the first photo is to be encoded
+    together: int = 1  # photos that it is best given at once; 1: each thread encodes its own
+
+
 class Network:
     """A model's passes over photos, timed; its graphs are not loaded when nothing is new."""
 
-    def __init__(self, model: Model, make_encoder: "Callable[[], PhotoEncoder] | None") -> None:
+    def __init__(self, model: Model, engine: Engine | None) -> None:
         self.model = model
-        self._make_encoder = make_encoder
+        self._engine = engine
+        self._together = engine.together if engine else 1
         self.passes = 2 if model.config.film else 1
         self.seconds = 0.0  # of all threads together
         self._encoder: PhotoEncoder | None = None
@@ -62,8 +71,8 @@ class Network:
             from litecli.folding import FirstLook
 
             self._first_look = FirstLook(self.model)
-        elif self._make_encoder:
-            self._encoder = self._make_encoder()
+        elif self._engine:
+            self._encoder = self._engine.make()
         else:
             from litecli.encoder import Encoder
 
@@ -79,9 +88,10 @@ class Network:
 
         Its looks come as uint8 [looks, S, S, 3] and as inputs, float32 [looks, 3, S, S].
         """
-        self._wait_for_graph()
-        if self._encoder and self._encoder.together > 1:
+        if self._together > 1:
+            self.begin()
             return replace(photo, inputs=inputs)
+        self._wait_for_graph()
         began = time.perf_counter()
         if self._encoder:
             photo = self._seen(photo, self._encoder.each_look(inputs))
@@ -98,16 +108,18 @@ class Network:
         for photo in photos:
             held.append(photo)
             waiting += isinstance(photo, Photo) and photo.inputs is not None
-            if not waiting or (self._encoder and waiting == self._encoder.together):
+            if not waiting or waiting == self._together:
                 yield from self._encoded_together(held)
                 held, waiting = [], 0
         yield from self._encoded_together(held)
 
     def _encoded_together(self, photos: list[Photo | PhotoError]) -> Iterator[Photo | PhotoError]:
         inputs = [one.inputs for one in photos if isinstance(one, Photo) and one.inputs is not None]
-        if not inputs or self._encoder is None:
+        if not inputs:
             yield from photos
             return
+        self._wait_for_graph()
+        assert self._encoder is not None
         began = time.perf_counter()
         features = iter(self._encoder.each_look(np.stack(inputs)))
         self.seconds += (time.perf_counter() - began) * workers()

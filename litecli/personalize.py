@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,12 +19,10 @@ from litecli.changes import Changes, changes_between
 from litecli.folders import Skipped, scan_objects
 from litecli.model_files import Model
 from litecli.model_heads import head_of
+from litecli.passes import Engine
 from litecli.profile import Profile
 from litecli.strangers import strangers_of
 from litecli.support import Support, read_support
-
-if TYPE_CHECKING:
-    from litecli.encoder import PhotoEncoder
 
 TWINS_SHOWN = 3  # pairs of photos that look like one, in two objects
 LEFT_OUT_KEPT = 100  # files that were not used, of which a profile remembers the reason
@@ -69,20 +66,20 @@ def adapt(
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    make_encoder: "Callable[[], PhotoEncoder] | None" = None,
+    engine: Engine | None = None,
 ) -> Adaptation:
     """Learn the objects of a folder: one sub-folder of photos per object. Saves nothing.
 
     `head` is a key of heads.HEADS, "auto", or None for the model's own choice. `previous` lends
     the features of photos it has already seen by the same model, with FiLM only if no photo came
     or went; the profile is the same, byte for byte, as without it. `progress(done, total)` is
-    called after every photo. `make_encoder`: what runs the network, if not onnxruntime; with
+    called after every photo. `engine`: what runs the network, if not onnxruntime; with
     another one than last time, "the same" is to 1e-3 and no longer byte for byte.
     Raises LiteError (USAGE, INPUT) for folders that cannot be learned from.
     """
     start = time.perf_counter()
     scan = scan_objects(folder, max_photos)
-    support = read_support(scan, model, previous, thumbnails, progress, make_encoder)
+    support = read_support(scan, model, previous, thumbnails, progress, engine)
     began = time.perf_counter()
     names, labels = _numbered(support.labels)
     features = np.stack(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,12 +19,9 @@ from litecli.decoding import NO_HEIC, read_file, reader_of
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.folders import Scan, Skipped
 from litecli.model_files import Model
-from litecli.passes import Network, Photo
+from litecli.passes import Engine, Network, Photo
 from litecli.profile import Profile
 from litecli.threads import in_order, workers
-
-if TYPE_CHECKING:
-    from litecli.encoder import PhotoEncoder
 
 Place = tuple[str, str, str]  # of a photo: label, relative path, hash
 
@@ -57,17 +53,17 @@ def read_support(
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    make_encoder: "Callable[[], PhotoEncoder] | None" = None,
+    engine: Engine | None = None,
 ) -> Support:
     """Read and embed the photos of a scan; `previous` lends what it knows of the same photos.
 
-    `make_encoder` is called when the first photo is to be encoded; None is onnxruntime.
+    `engine` runs the network; None is onnxruntime.
     Raises LiteError: INPUT (no photo can be used), MACHINE (no room for temporary files).
     """
     start = time.perf_counter()
     known = _known_photos(previous, model, thumbnails)
     film: dict[str, np.ndarray] = {}
-    with memory.kept(), closing(Network(model, make_encoder)) as network:
+    with memory.kept(), closing(Network(model, engine)) as network:
         read = partial(_read_photos, network=network, thumbnails=thumbnails)
         photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
         kept, doubles, notes = _without_doubles(places)

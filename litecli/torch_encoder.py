@@ -11,7 +11,6 @@ from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import sent_ahead
 from litecli.model_files import Model
 
-CUDA_TOGETHER = 256  # photos that a GPU is given at once; at 224 px, 154 MB of input
 CUDA_CHUNK = 64  # images in the network: while it works on some, the next are copied
 
 
@@ -28,7 +27,6 @@ class TorchEncoder:
         self._folder = model.folder
         self._device = torch.device(device)
         self._type = torch.bfloat16 if bf16 else torch.float32
-        self.together = CUDA_TOGETHER if self._device.type == "cuda" else 1
         network = backbone.from_model(model.folder, model.config).network
         self._network = network.to(  # type: ignore[call-overload]
             self._device, self._type, memory_format=torch.channels_last

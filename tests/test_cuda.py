@@ -35,6 +35,7 @@ from litecli.image_stream import parts, read_ahead
 from litecli.memory import is_out_of_memory
 from litecli.model import FewShotModel
 from litecli.model_files import open_model
+from litecli.passes import Engine
 from litecli.ranks import Ranks
 from litecli.torch_encoder import TorchEncoder
 from litecli.training import meta_train
@@ -295,7 +296,7 @@ def test_adapt_gives_the_profile_of_the_processor(
     folder = write_objects({"keys": 9, "mug": 9, "bowl": 8})
     here = personalize.adapt(folder, model, name="mine")
     there = personalize.adapt(
-        folder, model, name="mine", make_encoder=partial(TorchEncoder, model, DEVICE)
+        folder, model, name="mine", engine=Engine(partial(TorchEncoder, model, DEVICE), together=4)
     )
     found, expected = there.profile.embeddings, here.profile.embeddings
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()

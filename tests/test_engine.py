@@ -5,14 +5,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from threading import Semaphore
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from litecli import library, model_folder, personalize, predictions
+from litecli import images, library, model_folder, personalize, predictions, torch_encoder
 from litecli.cli import engine as engines
 from litecli.cli.engine import EngineName, choose_engine
 from litecli.cli.options import Common
@@ -20,6 +21,7 @@ from litecli.cli.output import Output
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_files import Model, open_model
+from litecli.passes import Engine
 from litecli.torch_encoder import TorchEncoder
 
 THREE = {"keys": 4, "mug": 4, "bowl": 3}
@@ -45,7 +47,7 @@ class InBatches(TorchEncoder):
 
     def __init__(self, model: Model, together: int) -> None:
         super().__init__(model)
-        self.together, self.batches = together, list[int]()
+        self.engine, self.batches = Engine(lambda: self, together), list[int]()
 
     def each_look(self, looks: np.ndarray) -> np.ndarray:
         self.batches.append(len(looks))
@@ -61,7 +63,6 @@ def test_features_are_those_of_onnxruntime(model: Model) -> None:
     looks = np.random.default_rng(0).standard_normal((5, 2, 3, 32, 32)).astype(np.float32)
     expected = np.stack([Encoder(model.folder).each_look(photo) for photo in looks])
     torch_encoder = TorchEncoder(model)
-    assert torch_encoder.together == 1
     assert largest_difference(torch_encoder.each_look(looks), expected) < 1e-5
     assert largest_difference(torch_encoder.each_look(looks[3]), expected[3]) < 1e-5
     rounded = TorchEncoder(model, bf16=True).each_look(looks)
@@ -82,7 +83,7 @@ def test_the_profile_is_the_same(
         folder,
         model,
         name="mine",
-        make_encoder=lambda: made,
+        engine=made.engine,
         progress=lambda done, _: told.append(done),
     )
     assert told == list(range(1, 14))
@@ -113,7 +114,7 @@ def test_only_new_photos_are_encoded_and_all_stay_in_order(
         (folder / label / "IMG_1b.jpg").write_bytes(photo(label, 777))
     made = InBatches(model, together=2)
     learned = personalize.adapt(
-        folder, model, name="mine", previous=first.profile, make_encoder=lambda: made
+        folder, model, name="mine", previous=first.profile, engine=made.engine
     )
     assert made.batches == [2, 1] and (learned.embedded, learned.reused) == (3, 11)
     anew = personalize.adapt(folder, model, name="mine").profile
@@ -131,9 +132,29 @@ def test_an_encoder_is_made_only_for_photos_that_are_new(
         raise AssertionError("an encoder was made")
 
     again = personalize.adapt(
-        folder, model, name="mine", previous=first.profile, make_encoder=refused
+        folder, model, name="mine", previous=first.profile, engine=Engine(refused)
     )
     assert (again.embedded, again.reused) == (0, 11)
+
+
+def test_photos_are_read_while_a_slow_engine_starts(
+    model: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_objects(THREE)
+    read, load = Semaphore(0), images.load_looks
+
+    def counted(*arguments: Any) -> Any:
+        read.release()
+        return load(*arguments)
+
+    def slow() -> TorchEncoder:
+        for _ in range(11):  # all of them: it never starts before
+            assert read.acquire(timeout=60)
+        return TorchEncoder(model)
+
+    monkeypatch.setattr(images, "load_looks", counted)
+    learned = personalize.adapt(folder, model, name="mine", engine=Engine(slow, together=64))
+    assert learned.embedded == 11
 
 
 def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
@@ -188,7 +209,7 @@ def test_what_cannot_be(
     assert library.profile_names() == []
 
 
-def choose(model: Model, engine: str, device: str, photos: int) -> object:
+def choose(model: Model, engine: str, device: str, photos: int) -> Engine | None:
     common = Common(Output(), device=device)
     return choose_engine(common, EngineName(engine), model, lambda: photos)
 
@@ -228,8 +249,12 @@ def test_which_engine_and_where(
     if expected is None:
         assert chosen is None
     else:
-        assert isinstance(chosen, partial) and chosen.func is TorchEncoder
-        assert chosen.args == (model, expected)
+        assert isinstance(chosen, Engine)
+        assert chosen.together == (128 if expected == "cuda" else 1)  # of two looks each
+        made: list[tuple[Model, str]] = []
+        monkeypatch.setattr(torch_encoder, "TorchEncoder", lambda *of: made.append(of))
+        chosen.make()
+        assert made == [(model, expected)]
 
 
 def test_film_is_left_to_onnx(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from litecli import (
 from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
 from litecli.model_files import Model
+from litecli.passes import Engine
 from litecli.profile import Profile, to_tensors
 
 FOUR = {"keys": 6, "mug": 6, "bowl": 6, "wallet": 6}
@@ -198,7 +199,7 @@ def test_a_graph_that_cannot_be_loaded_ends_adapt_with_its_error(
         raise LiteError("damaged", code=ExitCode.MISSING)
 
     with pytest.raises(LiteError, match="damaged"):
-        adapt(write_objects({"keys": 2, "mug": 2}), tiny_model, make_encoder=damaged)
+        adapt(write_objects({"keys": 2, "mug": 2}), tiny_model, engine=Engine(damaged))
 
 
 def test_features_of_another_model_are_not_reused(

@@ -115,7 +115,6 @@ def adapt(
         found = sum(len(one.photos) for one in folders.scan_objects(folder, max_photos).objects)
         return found - (len(previous.photo_paths) if previous else 0)
 
-    make_encoder = choose_engine(common, engine, base, count_new)
     learned = personalize.adapt(
         folder,
         base,
@@ -124,7 +123,7 @@ def adapt(
         max_photos=max_photos,
         previous=previous,
         thumbnails=not no_thumbnails,
-        make_encoder=make_encoder,
+        engine=choose_engine(common, engine, base, count_new),
         progress=out.progress("Photos"),
     )
     correct, total = check_totals(learned)

@@ -26,10 +26,11 @@ import torch
 from made_photos import MEGAPIXELS_12, environment, write_photos
 
 from litecli import backbone, library
+from litecli.cli.engine import CUDA_TOGETHER
 from litecli.encoder import Encoder, PhotoEncoder
 from litecli.model_files import Model
 from litecli.threads import in_order, workers
-from litecli.torch_encoder import CUDA_CHUNK, CUDA_TOGETHER, TorchEncoder
+from litecli.torch_encoder import CUDA_CHUNK, TorchEncoder
 
 FP32 = "import sys; from litecli.cli import main; sys.exit(main())"
 BF16 = (
@@ -115,7 +116,9 @@ def rate(model: Model, name: str) -> float:
         encode = encoded_by(Encoder(model.folder), looks)
     else:
         _, kind, device = name.split()
-        encode = encoded_by(TorchEncoder(model, device, bf16=kind == "bf16"), looks)
+        encode = encoded_by(
+            TorchEncoder(model, device, bf16=kind == "bf16"), looks, device == "cuda"
+        )
     encode()
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS_ALONE:
@@ -124,9 +127,11 @@ def rate(model: Model, name: str) -> float:
     return done / (time.perf_counter() - began)
 
 
-def encoded_by(encoder: PhotoEncoder, looks: np.ndarray) -> Callable[[], object]:
+def encoded_by(
+    encoder: PhotoEncoder, looks: np.ndarray, together: bool = False
+) -> Callable[[], object]:
     """Photos [B, looks, 3, S, S] encoded as `adapt` does it."""
-    if encoder.together > 1:
+    if together:
         return lambda: encoder.each_look(looks)
     return lambda: list(in_order(encoder.each_look, looks))
 
