@@ -74,6 +74,18 @@ def test_a_program_gets_tabs_and_files(audit: Any, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     assert "Wrote t.csv" in err and "Wrote p.png" in err
     assert "1 task of drawn objects: 2 classes" in err and "Gradients 14/15" in err
+    assert audit(*SMALL, "--csv", "t.csv", "--plot", "p.png")[0] == 0  # they are its own
+
+
+@pytest.mark.parametrize(("option", "name"), [("--csv", "photo.jpg"), ("--plot", "photo.png")])
+def test_nothing_of_a_persons_is_written_over(
+    audit: Any, tmp_path: Path, option: str, name: str
+) -> None:
+    Image.new("RGB", (40, 40)).save(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    code, _, err = audit(*SMALL, option, name)
+    assert (code, (tmp_path / name).read_bytes()) == (2, before)
+    assert "litecli did not write it" in err
 
 
 def test_json_has_all_that_was_asked_and_found(audit: Any, tmp_path: Path) -> None:
@@ -140,7 +152,7 @@ def test_what_is_odd_is_said(audit: Any) -> None:
         (["--model", "nothing"], 4, "nothing"),
         (["nowhere"], 2, "No folder nowhere"),
         (["empty"], 3, "no classes"),
-        (["--image-size", "32", "--csv", "empty"], 6, "empty"),
+        (["--image-size", "32", "--csv", "empty"], 2, "--csv empty/audit.csv"),
     ],
 )
 def test_what_is_refused(

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ import typer
 
 from litecli.cli.options import Common, command
 from litecli.cli.output import Output
+from litecli.cli.targets import check_target, start_of
 from litecli.config import LEARNERS
 from litecli.errors import ExitCode, LiteError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from litecli.model import FewShotModel
 
 COLUMNS = ("gradient", "H", "bias", "noise", "spread", "cosine", "biased")
+HEADER = ("part", *COLUMNS)  # of the CSV file
 LEARNER_NAMES = ", ".join(name for name in LEARNERS if name != "maml")
 
 EXAMPLES = (
@@ -74,6 +76,12 @@ def audit(
             fix=f"--plot {plot.with_suffix('.png')}",
             code=ExitCode.USAGE,
         )
+    if csv_file is not None:
+        ours = starts_with(f"{','.join(HEADER)}\n".encode())
+        check_target(csv_file, "--csv", kind="table", is_ours=ours, suggested="audit.csv")
+    if plot is not None:
+        ours = starts_with(b"\x89PNG", b"Matplotlib")
+        check_target(plot, "--plot", kind="picture", is_ours=ours, suggested="audit.png")
     from litecli import audit as engine
     from litecli import audit_data, audit_learner, audit_plot, library, storage
     from litecli.devices import resolve_device
@@ -107,6 +115,16 @@ def audit(
     if plot is not None:
         storage.atomic_write(plot, audit_plot.draw(rows, title), what=f"the picture {plot}")
         out.say(f"Wrote {plot}")
+
+
+def starts_with(first: bytes, also: bytes = b"") -> Callable[[Path], bool]:
+    """Whether a file begins so, and has something else near its start: one that audit wrote."""
+
+    def is_ours(path: Path) -> bool:
+        start = start_of(path, 512)
+        return start.startswith(first) and also in start
+
+    return is_ours
 
 
 def parse_sizes(text: str) -> tuple[int, ...]:
@@ -157,7 +175,7 @@ def show(out: Output, rows: "Sequence[Row]", title: str) -> None:
 
 def table(rows: "Sequence[Row]") -> list[list[str]]:
     """A header and the rows, for programs."""
-    return [["part", *COLUMNS], *([row.part, *_cells(row)] for row in rows)]
+    return [[*HEADER], *([row.part, *_cells(row)] for row in rows)]
 
 
 def csv_text(lines: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ def check_target(
     flag: str,
     *,
     kind: str,
-    folder: str | Path,
+    folder: str | Path | None = None,
     is_ours: Callable[[Path], bool],
     suggested: str,
     inputs: Iterable[Path] = (),
@@ -25,8 +25,8 @@ def check_target(
 ) -> None:
     """Raise LiteError (USAGE) where `kind`, a file given with `flag`, must not be written.
 
-    `folder` is the profile's photo folder, `inputs` the photos of the command line, `suggested` a
-    name that would do; `devices`: /dev/stdout and its like are fine.
+    `folder` is the profile's photo folder, if there is one, `inputs` the photos of the command
+    line, `suggested` a name that would do; `devices`: /dev/stdout and its like are fine.
     """
 
     def refused(what: str, why: str, other: Path) -> LiteError:
@@ -37,7 +37,7 @@ def check_target(
     if path.exists() and not path.is_file() and devices:
         return
     whole, ending = _whole(path), Path(suggested).suffix
-    if whole.is_relative_to(folder):
+    if folder is not None and whole.is_relative_to(folder):
         beside = Path(folder).parent / Path(path.name).with_suffix(ending)
         why = f"litecli never writes to {folder}"
         raise refused(f"{path} would lie among your photos.", why, beside)
