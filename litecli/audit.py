@@ -4,6 +4,7 @@ through: the experiment that the LITE paper (arXiv 2107.01105) makes of its grad
 A random gradient is drawn many times on the same task; audit_moments.py keeps the score.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import count
@@ -65,7 +66,9 @@ def audit(
             for part, seen in moments.items():
                 row = seen.row(gradient, back, part)
                 if gradient == SHARED and shared_bias is not None:
-                    row = replace(row, bias=shared_bias(h) / seen.length, noise=0.0)
+                    row = replace(
+                        row, bias=shared_bias(h) / seen.length, noise=0.0, most_evidence=math.inf
+                    )
                 rows.append(row)
         found.append(rows)
     return [over_tasks(rows) for rows in zip(*found, strict=True)]

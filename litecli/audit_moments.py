@@ -26,15 +26,21 @@ class Row:
     h: int  # photos that go back
     part: str  # of the parameters
     bias: float  # |mean of the draws - exact|
-    noise: float  # what `bias` would be by chance alone: spread / sqrt(draws); 0: it is exact
+    noise: float  # what `bias` would be by chance alone: spread / sqrt(draws)
     spread: float  # root mean square of |draw - mean of the draws|
     cosine: float  # between a draw and exact
     evidence: float  # standard errors by which the draws' errors agree with each other
+    most_evidence: float  # that so many draws can give; infinite of a gradient without chance
 
     @property
     def biased(self) -> bool:
         """Whether the bias is more than chance and rounding."""
-        return self.bias > ROUNDING and (self.noise == 0 or self.evidence > SEEN)
+        return self.bias > ROUNDING and (math.isinf(self.most_evidence) or self.evidence > SEEN)
+
+    @property
+    def decided(self) -> bool:
+        """Whether there were draws enough to see any bias."""
+        return self.most_evidence > SEEN
 
 
 class Moments:
@@ -73,7 +79,8 @@ class Moments:
         noise = spread / math.sqrt(draws)
         evidence = self.products / max(math.sqrt(self.squared_products), 1e-30)
         cosine = self.cosines / draws
-        return Row(gradient, h, part, bias / self.length, noise, spread, cosine, evidence)
+        most = math.sqrt(draws - 1) if draws > 1 else math.inf  # by Cauchy and Schwarz
+        return Row(gradient, h, part, bias / self.length, noise, spread, cosine, evidence, most)
 
 
 def over_tasks(rows: Sequence[Row]) -> Row:
@@ -90,6 +97,7 @@ def over_tasks(rows: Sequence[Row]) -> Row:
         spread=rms([row.spread for row in rows]),
         cosine=sum(row.cosine for row in rows) / len(rows),
         evidence=sum(row.evidence for row in rows) / math.sqrt(len(rows)),
+        most_evidence=sum(row.most_evidence for row in rows) / math.sqrt(len(rows)),
     )
 
 

@@ -40,7 +40,7 @@ def write_best(
         "Repeat: `litecli meta-train --config recipe.toml`\n"
     )
     texts = {"README.md": card, "recipe.toml": to_toml(config)}
-    described = replace(described, origin=origin)
+    described = replace(described, origin=origin, trained_head=model.head)
     if config.learner == "maml":
         described = replace(described, inner_steps=config.inner_steps, inner_lr=config.inner_lr)
     write_model(copy, described, folder, texts)

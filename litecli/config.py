@@ -77,6 +77,7 @@ class ModelConfig:
     architecture_args: dict[str, Any] = field(default_factory=dict)  # extra timm.create_model args
     learner: str = "protonets"
     head: str = "auto"  # the head `adapt` and `evaluate` use unless told otherwise
+    trained_head: str = ""  # the head that its episodes trained; "" where none did
     pooled: bool = False  # the network without the layers that follow its pooling
     film: tuple[str, ...] = ()  # norm layers that get new values from each support set
     inner_steps: int = 0  # a model of maml: its gradient steps on a support set, and their rate
@@ -110,7 +111,8 @@ def _check_model(config: ModelConfig) -> None:
     """Raise ValueError or TypeError when a model cannot be what it says of itself."""
     seen = config.preprocess
     texts = (config.name, config.architecture, config.learner, config.head, config.licence)
-    if not all(isinstance(text, str) for text in (*texts, config.origin, *config.film)):
+    texts += (config.origin, config.trained_head)
+    if not all(isinstance(text, str) for text in (*texts, *config.film)):
         raise TypeError("a text field is not a string")
     if type(seen.image_size) is not int or not 8 <= seen.image_size <= LARGEST_IMAGE:
         raise ValueError(f"image_size {seen.image_size}")
@@ -132,6 +134,8 @@ def _check_model(config: ModelConfig) -> None:
         raise ValueError(f"std {seen.std}")
     if config.head not in ("auto", "generated", *HEADS):
         raise ValueError(f"head {config.head}")
+    if config.trained_head not in ("", "generated", *HEADS):
+        raise ValueError(f"trained_head {config.trained_head}")
 
 
 @dataclass(frozen=True)

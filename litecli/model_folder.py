@@ -153,9 +153,9 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
 
 
 def described_head(config: ModelConfig) -> str:
-    """The head that the learner of a model folder was trained with."""
-    fallback = "cosine" if config.head == "auto" else config.head
-    return head_of(config.learner, fallback)
+    """The head that a learner of a model folder was trained with; of older ones, the usual one."""
+    usual = "cosine" if config.head == "auto" else config.head
+    return config.trained_head or head_of(config.learner, usual)
 
 
 def model_config(name: str, model: FewShotModel, learner: str, head: str) -> ModelConfig:

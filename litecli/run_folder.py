@@ -88,8 +88,8 @@ class RunFolder:
             if made and [path.name for path in self.path.glob("*")] in ([], [LOCK_FILE]):
                 shutil.rmtree(self.path, ignore_errors=True)
 
-    def start(self, config: TrainConfig) -> None:
-        """Begin a new run: write its recipe."""
+    def write_recipe(self, config: TrainConfig) -> None:
+        """Write recipe.toml, which repeats the run."""
         storage.atomic_write(self.path / "recipe.toml", to_toml(config).encode())
 
     def save(

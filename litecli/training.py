@@ -75,13 +75,21 @@ def _lead(
     progress = Progress()
     if saved is not None:
         progress = saved[0]
+        stage = stages[progress.stage]
+        if progress.step > stage.num_steps:
+            raise LiteError(
+                f"This run has taken {progress.step} steps of the {stage.name} stage already.",
+                f"It is to take {stage.num_steps}, and cannot go back.",
+                "resume with at least as many --tasks as before",
+                code=ExitCode.USAGE,
+            )
         tensors = {name: torch.from_numpy(value) for name, value in saved[1].items()}
         restore(stages[progress.stage], model, tensors)
     ranks.exchange((config, offline, bf16))  # downloads and photos are there: the others begin
     ranks.exchange(None)  # and are ready
     run = Run(config, folder, model, data, stages, progress, bf16, expected)
+    folder.write_recipe(config)  # anew on resume: the run may be longer now
     if saved is None:
-        folder.start(config)
         for warning in data.warnings:
             folder.log(f"warning: {warning}")
         run.save()  # from here on there is always a state to resume from

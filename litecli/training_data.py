@@ -112,6 +112,10 @@ def _training_data(
     """The decoded images, split into training and validation."""
     store = PixelStore(cache)
     training, validation, overlaps = _split(config, dataset, store.usable, held_out)
+    alone = [source.name for source in (*training, *validation) if len(source.classes) < 2]
+    training, validation = (
+        [source for source in part if len(source.classes) > 1] for part in (training, validation)
+    )
     if not training or not validation:
         usable = dataset.keep(store.usable).num_classes()
         raise LiteError(
@@ -121,6 +125,7 @@ def _training_data(
             code=ExitCode.INPUT,
         )
     warnings = [f"{overlap}: its accuracy will flatter" for overlap in overlaps]
+    warnings += [f"{name}: one class has no other to be told from, left out" for name in alone]
     warnings += _too_few_classes(config, training)
     unread = int((~store.usable).sum())
     if unread:

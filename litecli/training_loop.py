@@ -130,7 +130,7 @@ class Run:
         way, accuracies = yield from validate(self.model, self.data, self.config, self.bf16)
         self.validating = False
         accuracy, ci95 = mean_and_interval(accuracies)
-        better = accuracy > self.progress.best
+        better = accuracy >= self.progress.best  # of two alike, the one that learned for longer
         if better:
             where = f"{stage.name} stage, step {step}"
             write_best(
@@ -149,9 +149,15 @@ class DivergedError(LiteError):
 
     def __init__(self, stage: str, step: int, bf16: bool, config: TrainConfig) -> None:
         or_precise = " or --precision fp32," if bf16 else ""
+        if stage == "supervised":
+            slower = f"lr = {config.pretrain.lr / 3:.1g} below [pretrain] in the recipe (--config)"
+        elif config.learner == "maml":
+            slower = f"--inner-lr {config.inner_lr / 3:.1g}"
+        else:
+            slower = f"--lr {config.lr / 3:.1g}"
         super().__init__(
             f"The loss is not a number at step {step} of the {stage} stage (seed {config.seed}).",
             "Training stopped; the last good state and model are kept.",
-            f"--lr {config.lr / 3:.1g}{or_precise} and another --out",
+            f"{slower}{or_precise} and another --out",
             code=ExitCode.MACHINE,
         )

@@ -126,6 +126,32 @@ def test_the_noise_is_the_bias_of_an_unbiased_gradient() -> None:
     assert sum(row.biased for row in found) <= 2
 
 
+def test_two_draws_that_are_alike_prove_nothing() -> None:
+    """Small tasks have few subsets: the spread of two draws may be 0 by chance."""
+    exact, draw = torch.ones(10), torch.full((10,), 3.0)
+    moments = Moments(exact)
+    for _ in range(2):
+        moments.add(draw)
+    row = moments.row("lite", 1, ALL)
+    assert row.bias == pytest.approx(2) and row.noise == 0
+    assert not row.biased and not row.decided
+
+
+@pytest.mark.parametrize(
+    ("draws", "tasks", "enough"), [(10, 1, False), (11, 1, True), (6, 2, True)]
+)
+def test_whether_there_were_draws_enough_is_said(draws: int, tasks: int, enough: bool) -> None:
+    """However large a bias, n draws of a task agree by at most the root of n - 1."""
+    generator, exact, rows = torch.Generator().manual_seed(0), torch.ones(10), []
+    for _ in range(tasks):
+        moments = Moments(exact)
+        for _ in range(draws):
+            moments.add(3 * exact + 0.01 * torch.randn(10, generator=generator))
+        rows.append(moments.row("lite", 1, ALL))
+    row = over_tasks(rows)
+    assert row.evidence <= row.most_evidence and row.decided == enough
+
+
 def test_moments_are_those_of_the_draws_all_kept() -> None:
     generator = torch.Generator().manual_seed(1)
     exact = torch.randn(30, generator=generator, dtype=torch.float64)
@@ -206,8 +232,8 @@ def test_only_film_shares() -> None:
 
 def test_tasks_are_put_together_by_root_mean_squares() -> None:
     rows = [
-        Row("lite", 4, ALL, 3.0, 0.3, 6.0, 0.4, 2.0),
-        Row("lite", 4, ALL, 4.0, 0.4, 8.0, 0.6, 4),
+        Row("lite", 4, ALL, 3.0, 0.3, 6.0, 0.4, 2.0, 5.0),
+        Row("lite", 4, ALL, 4.0, 0.4, 8.0, 0.6, 4.0, 7.0),
     ]
     together, root = over_tasks(rows), 0.5**0.5
     lengths = (together.bias, together.noise, together.spread)

@@ -180,6 +180,11 @@ def test_row_63_a_used_run_folder_and_other_settings(train: Train) -> None:
     assert code == 2 and "other settings: lr" in err
     code, _, err = train("--resume", "--tasks", "8", "--workers", "2")
     assert code == 0
+    # The line that goes on with a run reads its recipe: it is the longer run's now.
+    assert "tasks = 8\n" in Path("o/recipe.toml").read_text()
+    code, _, err = train("--resume", "--tasks", "2")
+    assert code == 2 and "steps of the episodes stage already" in err and "--tasks" in err
+    assert "tasks = 8\n" in Path("o/recipe.toml").read_text()
 
 
 def test_row_63_a_damaged_state(train: Train) -> None:
@@ -202,9 +207,10 @@ def test_row_64_a_loss_that_is_not_a_number(train: Train, monkeypatch) -> None:
     )
     code, _, err = train("--seed", "7")
     assert code == 6 and "not a number at step 1 of the supervised stage (seed 7)" in err
-    assert err.endswith("  Try: --lr 0.0003 and another --out\n")  # fp32 is what this was
+    slower = "lr = 0.0003 below [pretrain] in the recipe (--config)"  # --lr is the episodes'
+    assert err.endswith(f"  Try: {slower} and another --out\n")  # fp32 is what this was
     code, _, err = train("--seed", "7", "--precision", "bf16", "--out", "p")
-    assert code == 6 and "--lr 0.0003 or --precision fp32, and another --out" in err
+    assert code == 6 and f"{slower} or --precision fp32, and another --out" in err
     assert Path("o/last/state.safetensors").is_file()
 
 

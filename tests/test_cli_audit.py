@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,8 @@ def test_what_is_refused(
 def test_the_picture_has_a_line_of_panels_for_each_part() -> None:
     def rows(part: str) -> list[Row]:
         names = ("lite", "small-task")
-        lines = [Row(n, h, part, 0.1, 0.1, 1.0 / h, 0.8, 0.0) for n in names for h in (5, 10)]
-        return [Row("none", 0, part, 0.5, 0.0, 0.0, 0.9, 0.0), *lines]
+        lines = [Row(n, h, part, 0.1, 0.1, 1.0 / h, 0.8, 0.0, 5.0) for n in names for h in (5, 10)]
+        return [Row("none", 0, part, 0.5, 0.0, 0.0, 0.9, 0.0, math.inf), *lines]
 
     def height(picture: bytes) -> int:
         return int.from_bytes(picture[20:24])

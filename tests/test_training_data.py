@@ -171,3 +171,16 @@ def test_another_process_reads_what_the_first_one_decoded(
         training_data.shared_data(drawn, cache)
     opened(drawn)
     assert training_data.shared_data(drawn, cache).key == opened(drawn).key
+
+
+def test_a_class_alone_is_left_out(config: TrainConfig, tmp_path: Path) -> None:
+    """Its loss is 0 and its accuracy 100 %, whatever the network does."""
+    two = save_folder(tmp_path / "two", ["robin", "tit"], 3)
+    one = save_folder(tmp_path / "one", ["wren"], 3)
+    data = opened(replace(config, data=(str(two), str(one)), val=str(two)))
+    assert [source.name for source in data.training] == ["two"]
+    assert "one: one class has no other to be told from, left out" in data.warnings
+    for folders in ({"data": (str(one),), "val": str(two)}, {"data": (str(two),), "val": str(one)}):
+        with pytest.raises(LiteError, match="too few to train and validate on") as error:
+            opened(replace(config, **folders))
+        assert error.value.code == ExitCode.INPUT

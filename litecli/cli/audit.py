@@ -106,7 +106,7 @@ def audit(
         facts = {"model": found.name, "learner": name, "data": tasks_of.name}
         facts |= {"new_learner": new, **asdict(settings), "skipped": tasks_of.skipped}
         facts["image_size"] = opened.backbone.preprocess.image_size
-        records = [asdict(row) | {"biased": row.biased} for row in rows]
+        records = [row_record(row) for row in rows]
         out.record({"schema": "litecli.audit/1", **facts, "rows": records})
     show(out, rows, title)
     if csv_file is not None:
@@ -173,6 +173,13 @@ def show(out: Output, rows: "Sequence[Row]", title: str) -> None:
     out.result("biased is yes where it is more than chance, by three standard errors.")
 
 
+def row_record(row: "Row") -> dict[str, object]:
+    """One row of --json; `biased` is null where there were too few draws to tell."""
+    facts: dict[str, object] = asdict(row)
+    del facts["most_evidence"]  # may be infinite
+    return facts | {"biased": row.biased if row.biased or row.decided else None}
+
+
 def table(rows: "Sequence[Row]") -> list[list[str]]:
     """A header and the rows, for programs."""
     return [[*HEADER], *([row.part, *_cells(row)] for row in rows)]
@@ -187,4 +194,5 @@ def csv_text(lines: Sequence[Sequence[str]]) -> str:
 
 def _cells(row: "Row") -> list[str]:
     numbers = [f"{value:.4f}" for value in (row.bias, row.noise, row.spread, row.cosine)]
-    return [row.gradient, str(row.h), *numbers, "yes" if row.biased else "not seen"]
+    biased = "yes" if row.biased else "not seen" if row.decided else "too few draws"
+    return [row.gradient, str(row.h), *numbers, biased]

@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "episodes.way_min": (2, 1000, "--way"),
     "episodes.way_max": (2, 1000, "--way"),
     "episodes.support_min": (1, 100_000, "--support"),
-    "episodes.support_max": (1, 100_000, "--support"),
+    "episodes.support_max": (2, 100_000, "--support"),  # one photo each of two classes
     "episodes.query": (1, 1000, "--query"),
     "query_batch": (1, LARGEST, "--query-batch"),
     "tasks": (1, LARGEST, "--tasks"),
