@@ -42,6 +42,7 @@ class Prediction:
     nearest: str | None  # own photo most alike (cosine), relative to the profile's folder
     error: str | None = None
     novelty: float = 0.0  # the photo is unknown when this is above the threshold
+    thumbnail: bytes | None = None  # a small JPEG of the photo, if asked for
 
 
 def classify(
@@ -52,6 +53,7 @@ def classify(
     unknown_threshold: float | None = None,
     allow_unknown: bool = True,
     idle: Callable[[], bool] | None = None,
+    thumbnails: bool = False,
 ) -> Iterator[Prediction]:
     """Name photos, in order and as they are read; each answer depends on its photo alone.
 
@@ -70,7 +72,8 @@ def classify(
             code=ExitCode.USAGE,
         )
     threshold = profile.unknown_threshold if unknown_threshold is None else unknown_threshold
-    answerer = _Answerer(profile, model, threshold if allow_unknown else float("inf"))
+    limit = threshold if allow_unknown else float("inf")
+    answerer = _Answerer(profile, model, limit, thumbnails)
     many = isinstance(sources, Sequence) and len(sources) >= MANY
     return _answers(answerer, sources, TOGETHER if many else 1, idle)
 
@@ -91,8 +94,8 @@ def _answers(
 class _Answerer:
     """What all answers of one profile share."""
 
-    def __init__(self, profile: Profile, model: Model, threshold: float) -> None:
-        self.profile, self.threshold = profile, threshold
+    def __init__(self, profile: Profile, model: Model, threshold: float, thumbnails: bool) -> None:
+        self.profile, self.threshold, self.thumbnails = profile, threshold, thumbnails
         self.preprocess = model.config.preprocess
         # Half a second with 1,500 photos: meanwhile the network is loaded and a photo decoded.
         beside = ThreadPoolExecutor(1)
@@ -136,6 +139,7 @@ class _Answerer:
             scores=dict(zip(profile.labels, map(float, shares), strict=True)),
             nearest=profile.photo_paths[int(np.argmax(self.own @ feature[0]))],
             novelty=novelty,
+            thumbnail=images.thumbnail_jpeg(photo.image) if self.thumbnails else None,
         )
 
     def _look(self, inputs: np.ndarray) -> tuple[np.ndarray, float]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from litecli import library, storage
+from litecli import images, library, storage
 from litecli.advice import ObjectFacts, advice
 from litecli.personalize import adapt
 from litecli.profile import Profile, from_tensors, to_tensors
@@ -365,15 +365,20 @@ def test_a_page_is_written_whole_or_not_at_all(run, folder: Path, monkeypatch) -
     assert [p.name for p in Path.cwd().iterdir() if p.name.endswith(".tmp")] == []
 
 
-def test_classify_writes_its_answers_beside_the_nearest_photos(run, folder: Path, photo) -> None:
+def test_classify_writes_its_answers_beside_the_nearest_photos(
+    run, folder: Path, photo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("adapt", folder)
+    decode, decoded = images.open_photo, []
     inbox = Path("inbox")
     inbox.mkdir()
     for number, name in enumerate(("keys", "mug", "bowl")):
         (inbox / f"{number}.jpg").write_bytes(photo(name, 500 + number))
     (inbox / "broken.jpg").write_text("no photo")
     plain = run("classify", inbox, "--json")[1]
+    monkeypatch.setattr(images, "open_photo", lambda *a, **k: decoded.append(a) or decode(*a, **k))
     code, out, err = run("classify", inbox, "--json", "--report", "answers.html")
+    assert len(decoded) == 4  # each once, its small picture included
     assert code == 0 and out == plain and "Wrote 4 answers to answers.html" in err
     page = Path("answers.html").read_bytes()
     assert_alone(page)

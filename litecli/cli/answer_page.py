@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from litecli.cli.answers import how_sure, ranked
 from litecli.cli.report import check_page, save_page
 from litecli.cli.texts import percent
-from litecli.errors import PhotoError
 
 if TYPE_CHECKING:
     from litecli.predictions import Prediction
@@ -16,20 +15,19 @@ if TYPE_CHECKING:
 
 WORTH_NAMING = 0.05  # probability from which another object is named beside a known one
 MOST_OTHERS = 2
-PICTURE_SIDE = 160  # pixels, as of the profile's thumbnails
 
 
 class AnswerPage:
     """Collects answers and their pictures, and writes them as one page."""
 
     def __init__(
-        self, path: Path, profile: "Profile", image: bytes | None, inputs: Iterable[Path] = ()
+        self, path: Path, profile: "Profile", from_stdin: bool, inputs: Iterable[Path] = ()
     ) -> None:
-        """`image` is the photo that came on stdin; raises LiteError as `check_page` does."""
+        """`from_stdin`: its one photo came there; raises LiteError as `check_page` does."""
         check_page(path, profile.folder, "--report", inputs)
         self.path = path
         self.profile = profile
-        self.image = image
+        self.from_stdin = from_stdin
         self.answers: list[Answered] = []
         hashes = zip(profile.photo_paths, profile.photo_hashes, strict=True)
         self.own = {own: profile.thumbnails.get(photo_hash) for own, photo_hash in hashes}
@@ -42,12 +40,12 @@ class AnswerPage:
         others = [f"{label} ({percent(share)})" for label, share in best if share >= WORTH_NAMING]
         self.answers.append(
             Answered(
-                path="photo from stdin" if self.image is not None else answer.path,
+                path="photo from stdin" if self.from_stdin else answer.path,
                 label=answer.label if answer.known else None,
                 says=how_sure(answer) if answer.known else "",
                 share=answer.confidence,
                 others=tuple(others[1 : 1 + MOST_OTHERS] if answer.known else others[:1]),
-                jpeg=None if answer.error is not None else self._picture(answer.path),
+                jpeg=answer.thumbnail,
                 nearest=answer.nearest,
                 nearest_jpeg=self.own.get(answer.nearest or ""),
                 error=answer.error,
@@ -61,15 +59,3 @@ class AnswerPage:
         has_own = any(self.own.values())
         page = answers_page(self.answers, self.profile.name, len(self.profile.labels), has_own)
         save_page(self.path, page)
-
-    def _picture(self, path: str) -> bytes | None:
-        """The photo's thumbnail; None when the file has gone since it was answered."""
-        from litecli import images
-
-        try:
-            photo = images.open_photo(
-                Path(path) if self.image is None else self.image, shortest_side=PICTURE_SIDE
-            )
-        except PhotoError:
-            return None
-        return images.thumbnail_jpeg(photo.image, PICTURE_SIDE)

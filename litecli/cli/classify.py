@@ -117,7 +117,7 @@ def classify(
         show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
         show_unsearched(out, unsearched)
     inputs = [photo.path for photo in chosen]
-    page = AnswerPage(report, learned, image, inputs) if report is not None else None
+    page = AnswerPage(report, learned, image is not None, inputs) if report is not None else None
     table = AnswerTable(csv_file, learned.folder, inputs) if csv_file is not None else None
     answers = predictions.classify(
         stream or ([(STDIN, image)] if image is not None else inputs),
@@ -126,6 +126,7 @@ def classify(
         unknown_threshold=unknown_threshold,
         allow_unknown=not no_unknown,
         idle=stream.idle if stream else None,
+        thumbnails=page is not None,
     )
     if any(photo.missing for photo in chosen):
         answers = told_missing(answers, chosen)
