@@ -40,7 +40,7 @@ from litecli.ranks import Ranks
 from litecli.torch_encoder import TorchEncoder
 from litecli.training import meta_train
 
-from . import test_learners, test_lite, test_lite_film
+from . import small_stages, test_lite, test_lite_film
 from .small_runs import NETWORK, SIDE, SMALL_RUN, assert_same_outcome, outcome, stop_after
 
 DEVICE = os.environ.get("LITECLI_TEST_DEVICE", "cuda")
@@ -162,11 +162,11 @@ def test_with_film_exact_is_full_and_as_on_the_processor(head: str, device: torc
 @pytest.mark.parametrize("learner", ["protonets", "ridge", "cnaps", "simple-cnaps"])
 def test_exact_is_full_in_float32(learner: str, device: torch.device) -> None:
     def gradients(gradient: str) -> dict[str, Tensor]:
-        stage = test_learners.stage_of(learner, film="on", gradient=gradient)
+        stage = small_stages.stage_of(learner, film="on", gradient=gradient)
         stage.model.to(device)
-        return {name: value.cpu() for name, value in test_learners.gradients(stage).items()}
+        return {name: value.cpu() for name, value in small_stages.gradients(stage).items()}
 
-    test_learners.assert_same_gradients(gradients("exact"), gradients("full"), 1e-4)
+    small_stages.assert_same_gradients(gradients("exact"), gradients("full"), 1e-4)
 
 
 # Training

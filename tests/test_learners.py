@@ -7,68 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from litecli import backbone, lite
-from litecli.config import LEARNERS, EpisodeConfig, TrainConfig, head_of
-from litecli.episodes import Source
+from litecli import lite
+from litecli.config import LEARNERS, EpisodeConfig, TrainConfig
 from litecli.episodic import EpisodicStage
-from litecli.model import FewShotModel
 from litecli.run_setup import initial_model
 
-SIDE = 32
-
-
-def stage_of(learner: str, **changes: Any) -> EpisodicStage:
-    """A stage of two steps of two tasks on coarse noise, ten photos of each of four classes."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8)
-    squares = np.kron(coarse, np.ones((1, 9, 9, 1), np.uint8))
-    pools = tuple(tuple(range(10 * c, 10 * c + 10)) for c in range(4))
-    settings: dict[str, Any] = {
-        "learner": learner,
-        "head": head_of(learner, "cosine"),
-        "image_size": SIDE,
-        "lite_h": 4,
-        "chunk": 7,
-        "query_batch": 7,
-        "episodes": EpisodeConfig(way_min=3, way_max=4, support_max=20, query=4),
-        "tasks": 4,
-        "tasks_per_step": 2,
-        "warmup": 0,
-        "inner_steps": 3,
-        "inner_lr": 0.1,
-    }
-    config = TrainConfig(**{**settings, **changes})
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        built = backbone.build("test_convnext", "none", SIDE)
-        model = FewShotModel(built, config.head, config.uses_film)
-        for part in (model.generator, model.head_generator):
-            for parameter in part.parameters() if part is not None else ():
-                nn.init.normal_(parameter, std=0.2)  # zeros at first would hide what learns
-    sources = [Source("made", (*"abcd",), pools)]
-    return EpisodicStage(model, config, squares.__getitem__, sources, False)
-
-
-def gradients(stage: EpisodicStage, scale: float = 1.0) -> dict[str, Tensor]:
-    stage.model.zero_grad(set_to_none=True)
-    stage.task_step(3, scale)
-    return {n: p.grad.clone() for n, p in stage.model.named_parameters() if p.grad is not None}
-
-
-def assert_same_gradients(
-    found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float
-) -> None:
-    """Each within `tolerance` of its own length, or within rounding of the whole gradient's.
-
-    A parameter that the loss does not depend on (the Mahalanobis head does not see a shift of all
-    features) has a gradient of nothing but rounding, which differs between machines.
-    """
-    rounding = 1e-8 * math.hypot(*(float(value.norm()) for value in expected.values()))
-    for name, value in expected.items():
-        apart = float((found[name] - value).norm())
-        assert apart <= tolerance * float(value.norm()) + rounding, name
+from .small_stages import SIDE, assert_same_gradients, gradients, stage_of
 
 
 def changed_by_training(stage: EpisodicStage) -> set[str]:
@@ -132,7 +77,7 @@ def test_chunks_change_no_gradient(learner: str) -> None:
         assert_same_gradients(other, found[0], 1e-3)
 
 
-@pytest.mark.parametrize("learner", ["ridge", "cnaps", "simple-cnaps"])
+@pytest.mark.parametrize("learner", ["protonets", "ridge", "cnaps", "simple-cnaps"])
 def test_exact_is_full_in_float32(learner: str) -> None:
     exact, full = (
         gradients(stage_of(learner, film="on", gradient=gradient)) for gradient in ("exact", "full")
