@@ -41,7 +41,7 @@ class View:
         """Inputs [B, 3, S, S] float32 of the images with these numbers."""
         if self.augment is None:
             plain = torch.stack(list(in_order(self._plain, map(int, numbers), self.threads)))
-            return torch.from_numpy(normalise(plain.numpy(), self.preprocess))
+            return torch.from_numpy(standardised_array(plain.numpy(), self.preprocess))
         seen = list(in_order(self._augmented, map(int, numbers), self.threads))
         crops, lights = [crop for crop, _ in seen], [light for _, light in seen]
         return jittered_inputs(crops, lights, self.preprocess)
@@ -129,11 +129,11 @@ def jittered_inputs(
     """Inputs [B, 3, S, S] of uint8 crops [3, S, S] under the lights `colours` [4], -1 to 1."""
     amounts = torch.from_numpy(np.array(colours, dtype=np.float32))
     pixels = colour_jitter(torch.stack(list(crops)).float(), amounts)
-    return torch.from_numpy(normalise(pixels.numpy(), preprocess))
+    return torch.from_numpy(standardised_array(pixels.numpy(), preprocess))
 
 
 def standardised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """`normalise` of a float tensor [B, 3, S, S] in 0 to 255, on its device."""
+    """`standardised_array` of a float tensor [B, 3, S, S] in 0 to 255, on its device."""
     mean, std = (
         255 * pixels.new_tensor(values).view(3, 1, 1)
         for values in (preprocess.mean, preprocess.std)
@@ -141,7 +141,7 @@ def standardised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     return (pixels - mean) / std
 
 
-def normalise(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
+def standardised_array(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     """uint8 or float [B, 3, S, S] in 0 to 255 -> float32 (value / 255 - mean) / std."""
     mean = np.array(preprocess.mean, np.float32)[:, None, None] * 255
     std = np.array(preprocess.std, np.float32)[:, None, None] * 255

@@ -11,8 +11,8 @@ from litecli.labelled import (
     class_counts,
     eigenbasis,
     held_out_batches,
-    normalise,
     one_hot,
+    unit_rows,
 )
 from litecli.photo_counts import held_out_offsets, spread
 from litecli.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights
@@ -114,7 +114,7 @@ def novelty_of(params: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray
     well (mean). Measured, the two together are better than either, than distances to class means
     or photos, and than softmax confidence (tests/benchmarks/unknowns.py).
     """
-    rows = normalise(queries.astype(np.float64))
+    rows = unit_rows(queries.astype(np.float64))
     mean = rows @ params["weights"].T + params["offsets"]
     variance = 1 - np.sum((rows @ params["explained"].T) ** 2, axis=1)
     return VARIANCE_WEIGHT * variance - mean.max(axis=1)
@@ -185,5 +185,5 @@ def held_out_novelty(
 
 
 def _support(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    known = normalise(features.astype(np.float64))
+    known = unit_rows(features.astype(np.float64))
     return known, one_hot(labels, int(labels.max()) + 1, known)

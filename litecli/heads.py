@@ -22,11 +22,11 @@ from litecli.labelled import (
     class_counts,
     eigenbasis,
     held_out_batches,
-    normalise,
     one_hot,
     repeated,
     repeated_groups,
     to_numpy,
+    unit_rows,
 )
 from litecli.mahalanobis import (
     dense_is_sooner,
@@ -173,7 +173,7 @@ class Head:
 
     def prepared(self, features: Array) -> Array:
         """Features [..., D] as this head uses them."""
-        return normalise(features) if self.unit_length else features
+        return unit_rows(features) if self.unit_length else features
 
     def examples(self, known: Array, crops: Array | None) -> tuple[Array, int]:
         """What the head learns from, [N * each, D] of prepared photos [N, D], and `each`.

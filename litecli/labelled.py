@@ -66,7 +66,7 @@ def held_out_batches(labels: Array, groups: Array | None = None) -> list[HeldOut
     return [HeldOut(key, np.stack(members)) for key, members in batches.items()]
 
 
-def normalise(rows: Array) -> Array:
+def unit_rows(rows: Array) -> Array:
     """Rows [..., D] scaled to length 1; a row of zeros stays zero."""
     xp = array_namespace(rows)
     squared = xp.sum(rows * rows, axis=-1, keepdims=True)

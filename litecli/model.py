@@ -14,7 +14,7 @@ from litecli.devices import depthwise_in_fp32
 from litecli.film import Generator, SetEncoder, check_film
 from litecli.generated_head import HIDDEN, generate_weights, linear_scores
 from litecli.heads import HEADS
-from litecli.labelled import class_means, normalise, one_hot
+from litecli.labelled import class_means, one_hot, unit_rows
 from litecli.lite import Learner
 from litecli.ridge import USUAL_LAMBDA
 
@@ -90,7 +90,7 @@ class FewShotModel(nn.Module):
         """The head's parameters of one task, and the scale: differentiable in `features` [N, D]."""
         num_classes = int(labels.max()) + 1
         if self.head_generator is not None:
-            known = normalise(features)
+            known = unit_rows(features)
             means = class_means(known, one_hot(labels, num_classes, known))
             fitted = {"weights": self.head_generator(means)}
         else:
@@ -101,7 +101,7 @@ class FewShotModel(nn.Module):
     def scores(self, fitted: Mapping[str, Tensor], queries: Tensor) -> Tensor:
         """Logits [M, C] of query features [M, D]."""
         if self.head_generator is not None:
-            scores = linear_scores(fitted["weights"], normalise(queries))
+            scores = linear_scores(fitted["weights"], unit_rows(queries))
         else:
             params = {name: value for name, value in fitted.items() if name != "scale"}
             scores = HEADS[self.head].score(params, queries)

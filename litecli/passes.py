@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from litecli.errors import ExitCode, LiteError, PhotoError
-from litecli.labelled import normalise
+from litecli.labelled import unit_rows
 from litecli.model_files import Model, damaged_model
 from litecli.threads import in_order, workers
 
@@ -180,7 +180,7 @@ class Network:
         """The photo with the features [looks, D] of its looks."""
         if features.shape[1] == self.model.config.num_features:
             several = len(features) > 1
-            crops = normalise(features).astype(np.float16) if several else None
+            crops = unit_rows(features).astype(np.float16) if several else None
             return replace(photo, embedding=features.mean(axis=0), crops=crops)
         why = f"Its features are {features.shape[1]} numbers, not what its config promises."
         raise damaged_model(self.model.folder, why)

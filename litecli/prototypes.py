@@ -12,7 +12,7 @@ from litecli.labelled import (
     array_namespace,
     class_counts,
     class_means,
-    normalise,
+    unit_rows,
 )
 
 
@@ -30,7 +30,7 @@ def minus_squared_distance(params: dict[str, Array], queries: Array) -> Array:
 
 def cosine_classes(features: Array, targets: Array, lam: float) -> dict[str, Array]:
     """`weights` [C, D]: class means to unit length. `lam` is ridge's."""
-    return {"weights": normalise(targets.T @ features)}
+    return {"weights": unit_rows(targets.T @ features)}
 
 
 def mean_classes(features: Array, targets: Array, lam: float) -> dict[str, Array]:
@@ -57,7 +57,7 @@ def _held_out(features: Array, targets: Array, batches: list[HeldOut], unit_leng
     xp = array_namespace(features)
     means, counts = class_means(features, targets), class_counts(targets)
     if unit_length:
-        scores = inner_product({"weights": normalise(means)}, features)
+        scores = inner_product({"weights": unit_rows(means)}, features)
     else:
         scores = minus_squared_distance({"weights": means}, features)
     for batch in batches:
@@ -69,7 +69,7 @@ def _held_out(features: Array, targets: Array, batches: list[HeldOut], unit_leng
             kept = (kept / left)[:, None, :]  # [groups, 1, D]
             own = features[members]  # [groups, photos, D]
             if unit_length:
-                scores[members, label] = xp.sum(own * normalise(kept), axis=2)
+                scores[members, label] = xp.sum(own * unit_rows(kept), axis=2)
             else:
                 scores[members, label] = -xp.sum((own - kept) ** 2, axis=2)
     return scores

@@ -12,7 +12,7 @@ import numpy as np
 
 from litecli import images
 from litecli.config import Preprocess
-from litecli.labelled import normalise
+from litecli.labelled import unit_rows
 from litecli.model_files import Model
 from litecli.model_tensors import model_tensors
 
@@ -33,7 +33,7 @@ def stranger_inputs(preprocess: Preprocess) -> np.ndarray:
 
 def stranger_tensor(features: np.ndarray) -> np.ndarray:
     """Features [NUM_STRANGERS, D] as a model's file keeps them: unit length, float16."""
-    return normalise(features.astype(np.float64)).astype(np.float16)
+    return unit_rows(features.astype(np.float64)).astype(np.float16)
 
 
 def strangers_of(model: Model) -> np.ndarray | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli import backbone, storage
-from litecli.augment import normalise, random_box, resized, standardised
+from litecli.augment import random_box, resized, standardised, standardised_array
 from litecli.composites import Pictures, single_pictures
 from litecli.devices import depthwise_in_fp32
 from litecli.encoder import Encoder
@@ -193,7 +193,7 @@ def cache_features(
         box, parts = teacher_box(int(store.sides[n]), seed, view, n), []
         for encoder, preprocess in encoders:
             crop = resized(store[n], box, preprocess.image_size).numpy()
-            parts.append(encoder.encode(normalise(crop[None], preprocess))[0])
+            parts.append(encoder.encode(standardised_array(crop[None], preprocess))[0])
         return np.concatenate(parts)
 
     out = np.memmap(path, np.float16, "r+", shape=(views, count, width))

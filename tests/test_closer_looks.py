@@ -15,7 +15,7 @@ from litecli.config import ModelConfig, Preprocess
 from litecli.datasets import read_dataset
 from litecli.encoder import Encoder
 from litecli.heads import HEADS, Head
-from litecli.labelled import normalise
+from litecli.labelled import unit_rows
 from litecli.model_files import Model, open_model
 from litecli.model_folder import fetch
 from litecli.personalize import adapt
@@ -73,7 +73,7 @@ def test_every_command_takes_the_mean_of_the_looks(
     crops, _ = evaluation.encode_dataset(dataset, encoder, looks_twice, None)
     order = [dataset.paths.index(folder / name) for name in profile.photo_paths]
     assert profile.crops is not None and profile.crops.dtype == np.float16
-    np.testing.assert_array_equal(normalise(crops[order]).astype(np.float16), profile.crops)
+    np.testing.assert_array_equal(unit_rows(crops[order]).astype(np.float16), profile.crops)
     np.testing.assert_array_equal(crops[order].mean(axis=1), profile.embeddings)
 
     [own] = predictions.classify([path], profile, looks_twice)

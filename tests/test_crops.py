@@ -9,7 +9,7 @@ import torch
 from litecli import heads, profile
 from litecli.head_choice import choose_head
 from litecli.heads import HEADS
-from litecli.labelled import normalise
+from litecli.labelled import unit_rows
 from litecli.photo_counts import count_correction_strength
 from litecli.ridge import choose_lam, ridge_weights
 
@@ -30,7 +30,7 @@ def world(seed: int = 0, dim: int = 16) -> tuple[np.ndarray, np.ndarray]:
 def examples(features: np.ndarray, crops: np.ndarray) -> np.ndarray:
     """Photo, its three crops, next photo, ..."""
     rows = [row for n in range(len(features)) for row in (features[n], *crops[n])]
-    return normalise(np.stack(rows))
+    return unit_rows(np.stack(rows))
 
 
 def test_ridge_learns_from_crops_as_from_more_photos() -> None:
@@ -125,7 +125,7 @@ def test_what_is_not_given_is_chosen_with_the_crops() -> None:
 
 def test_photo_counts_are_of_photos() -> None:
     features, crops = world(3)
-    known = normalise(features)
+    known = unit_rows(features)
     given = RIDGE.fit(features, LABELS, 3, strength=1.0, lam=0.2, crops=crops)["offsets"]
     plain = RIDGE.fit(features, LABELS, 3, strength=1.0, lam=0.2)["offsets"]
     np.testing.assert_array_equal(given, plain)

@@ -6,7 +6,7 @@ import pytest
 from litecli.confidence import best_temperature
 from litecli.head_choice import AUTO_HEADS, choose_head
 from litecli.heads import HEADS
-from litecli.labelled import normalise
+from litecli.labelled import unit_rows
 from litecli.photo_counts import USUAL, count_correction_strength
 from litecli.ridge import LAMBDAS, USUAL_LAMBDA
 
@@ -27,7 +27,7 @@ def collection(seed):
     if seed % 4 == 1:  # brightness says nothing: cosine
         features = features * rng.uniform(0.3, 3, size=(len(labels), 1))
     elif seed % 4 == 2:  # length says it all: euclidean
-        features = normalise(features) * (1 + labels[:, None])
+        features = unit_rows(features) * (1 + labels[:, None])
     elif seed % 4 == 3:  # one direction is loud in every object: ridge
         features = features + 8 * rng.normal(size=(len(labels), 1)) / np.sqrt(6)
     return features.astype(np.float32), labels, int(labels.max()) + 1

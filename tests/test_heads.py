@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from litecli.heads import HEADS
-from litecli.labelled import held_out_batches, normalise
+from litecli.labelled import held_out_batches, unit_rows
 from litecli.photo_counts import USUAL, count_correction_strength
 from litecli.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
 
@@ -236,7 +236,7 @@ def test_the_order_of_the_photos_changes_nothing(name):
 
 def test_ridge_of_equal_counts_is_plain_ridge_regression():
     features, labels = photos([4, 4, 4], dim=20)
-    unit = normalise(features.astype(np.float64))
+    unit = unit_rows(features.astype(np.float64))
     plain = np.linalg.solve(unit.T @ unit + 0.1 * np.eye(20), unit.T @ np.eye(3)[labels]).T
     params = HEADS["ridge"].fit(unit, labels, 3, lam=0.1)
     np.testing.assert_allclose(params["weights"], plain, atol=1e-10)
