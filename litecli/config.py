@@ -202,7 +202,7 @@ class TrainConfig:
     clip: float = 10.0  # largest gradient norm; 0 = no clipping
     inner_steps: int = 15  # maml: gradient steps on a task's support set
     inner_lr: float = 0.001  # maml: rate of those steps
-    memory: str = ""  # "8GB": measure, then choose chunk, query_batch and lite_h to fit
+    memory: str = ""  # "8GB": measure, then lower chunk and query_batch to fit
     augment: bool = True
     precision: str = "auto"  # auto, fp32 or bf16
     val: str = ""  # folder; empty = a share of the training classes is held out

@@ -1,11 +1,14 @@
 """Memory: its sizes as people write them, how much this process has, and that there is no more."""
 
 import ctypes
+import mmap
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import numpy as np
 
 from litecli.errors import ExitCode, LiteError
 
@@ -16,6 +19,8 @@ TRIM_THRESHOLD, MMAP_MAX = 128 * 1024, 65536
 UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
 UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
 LEAST = 50_000_000  # bytes; less is a slip of the unit
+
+_before_reset = 0  # the peak of the process until `reset_peak`
 
 
 def read_size(text: str, flag: str = "--memory") -> int:
@@ -43,11 +48,31 @@ def peak_resident() -> int:
     """Most bytes of memory this process has had at once; 0 where the system does not tell."""
     own = _status("VmHWM")  # getrusage would also count the process that started this one
     if own or sys.platform == "win32":
-        return own
+        return max(own, _before_reset)
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def reset_peak() -> None:
+    """Have `recent_peak` begin at what the process has now, where the system can (Linux)."""
+    global _before_reset
+    _before_reset = peak_resident() if sys.platform == "linux" else 0
+    with suppress(OSError):  # else it is the peak of all that was before, too
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def recent_peak() -> int:
+    """Most bytes at once since `reset_peak`; 0 where the system does not tell."""
+    return _status("VmHWM") or peak_resident()
+
+
+def let_go(mapped: np.ndarray) -> None:
+    """Take the pages of a mapped file out of this process: the system keeps them while it can."""
+    mapping = getattr(mapped, "_mmap", None)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def resident() -> int:

@@ -2,29 +2,44 @@
 
 `chunk` and `query_batch` are all there is to lower: they change no result, and with the passes of
 lite.py neither the support size nor H makes a difference to the peak.
+
+On a CPU the peak is the resident memory of the whole process, libraries and mapped photos too. For
+the run to come out as rehearsed, training does not keep memory that is freed (`memory.kept`), and
+the photos' file is mapped a little at a time (`FewMapped`).
 """
 
 import copy
+import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
-from litecli import memory
+from litecli import memory, storage
+from litecli.best_model import write_best
 from litecli.config import EpisodeConfig, TrainConfig
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
+from litecli.pixels import PixelStore
+from litecli.run_folder import STATE_FILE
 from litecli.supervised import SupervisedStage
 from litecli.task_size import at_once, graph_bytes, kept_bytes, largest_task
+from litecli.training_data import TrainingData
+from litecli.validation import validate
 
 ROOM = 0.92  # share of the memory asked for that a lowered chunk may fill
 SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
 PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
 STRAIGHT = 16  # photos; ordinary back-propagation grows in a straight line from there
 WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
+MAPPED = 16_000_000  # bytes of the photos' file that are mapped at once
+AROUND = 2 * 2**16  # bytes that Linux maps with what is asked for
 
 
 def fit(
@@ -41,13 +56,14 @@ def fit(
     most = at_once(config, task)
     full = config.gradient == "full"
     rehearsal = Rehearsal(config, model, bf16)
+    writing = rehearsal.writing(limit)  # first: the libraries that it loads stay
     beside = rehearsal.head_bytes(task.support)
     photos = rehearsal.grow(min(most, STRAIGHT) if full else most, limit - beside)
     peak = rehearsal.expected(most if full else photos) + beside
     whole = f"{task.support} support and {task.query} query photos at once need"
     needs = {
         whole if full else "Even one photo at a time needs": peak,
-        "Writing the model needs": rehearsal.writing(),
+        "Writing the model needs": writing,
         f"The supervised stage, with batches of {config.pretrain.batch}, needs": (
             rehearsal.supervised(limit)
         ),
@@ -117,21 +133,23 @@ class Rehearsal:
 
     def so_far(self) -> int:
         """Bytes that are in the final peak whatever comes: a process's memory has been had."""
-        return self._peak() if self.device.type == "cpu" else 0
+        return memory.peak_resident() if self.device.type == "cpu" else 0
 
     def peak(self, photos: int) -> int:
         """Bytes to expect of a run in which graphs of `photos` photos exist at once."""
-        stage = EpisodicStage(
-            self.model, self._trial(photos), self._square, [_source(photos)], self.bf16
-        )
+        stages = [
+            EpisodicStage(self.model, trial, self._square, [_source(photos)], self.bf16)
+            for trial in self._trials(photos)
+        ]
         parameters = list(self.model.parameters())
         learned = [parameter.requires_grad for parameter in parameters]
         self.model.network.requires_grad_(self.config.backbone_lr > 0)
-        self._reset()
         memory.give_back()  # what smaller steps left behind is no use to this one
+        self._reset()
         # What Adam will remember of the weights is there while the graphs are.
         moments = [torch.ones_like(p) for p in parameters if p.requires_grad for _ in range(2)]
-        stage.task_step(0, 1.0)
+        for stage in stages:
+            stage.task_step(0, 1.0)
         del moments
         for parameter, learns in zip(parameters, learned, strict=True):
             parameter.grad = None
@@ -147,7 +165,8 @@ class Rehearsal:
         way = min(self.config.episodes.way_max, support)
         labels = torch.arange(support, device=self.device) % way
         kept = kept_bytes(lambda: self.model.fit(features, labels), set())
-        return kept + 2 * features.nbytes  # the photos' own, and their gradient
+        mapped = MAPPED if self.device.type == "cpu" else 0
+        return kept + 2 * features.nbytes + mapped  # the photos' own, and their gradient
 
     def supervised(self, limit: int) -> int:
         """Bytes at the peak of a supervised step, if about `limit` or less; 0 without the stage."""
@@ -162,8 +181,8 @@ class Rehearsal:
         several = replace(pretrain, images=8 * pretrain.batch, image_size=largest, teacher=())
         config = replace(self.config, pretrain=several)
         sources = [_source(pretrain.batch)]
-        self._reset()
         memory.give_back()
+        self._reset()
         # On a copy: the step moves weights and batch statistics, and may draw random numbers.
         with torch.random.fork_rng():
             model = copy.deepcopy(self.model)
@@ -172,21 +191,45 @@ class Rehearsal:
                 pass
         return self._peak()
 
-    def writing(self) -> int:
-        """Bytes when a model is written; 0 on CUDA, for that happens on the CPU."""
+    def writing(self, limit: int) -> int:
+        """Bytes when a model is validated and written; 0 on CUDA: there the CPU's memory is used.
+
+        Done for real if about `limit` or less are needed. What stays of it is there in all steps.
+        """
         if self.device.type == "cuda":
             return 0
         memory.give_back()
-        return self._now() + WRITING + 4 * self._weights()
+        about = self._now() + WRITING + 4 * self._weights()
+        if about > limit:
+            return about
+        self._reset()
+        short = replace(self.config, chunk=1, val_tasks=1, inner_steps=1, out="rehearsal")
+        pools = (tuple(range(10)), tuple(range(10, 20)))
+        store = cast(PixelStore, _Same(self.square))
+        data = TrainingData(store, "", (), (Source("rehearsal", ("a", "b"), pools),), ())
+        with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+            for _ in validate(self.model, data, short, self.bf16):
+                pass
+            write_best(self.model, short, Path(scratch) / "model", data, "", 2, [1.0, 1.0])
+            import matplotlib.backends.backend_agg  # noqa: F401  of the curves
+        peak = self._peak()
+        memory.give_back()
+        self.before = self._now()
+        return peak
 
     def _weights(self) -> int:
         return sum(parameter.nbytes for parameter in self.model.parameters())
 
-    def _trial(self, photos: int) -> TrainConfig:
-        """Settings of a task in which every kind of pass has `photos` photos at once, and fewer."""
-        # Smaller batches follow, as in real tasks: memory that is in pieces is part of the peak.
+    def _trials(self, photos: int) -> list[TrainConfig]:
+        """Settings of tasks, every kind of pass of which has `photos` photos at once, and fewer."""
+        # Of several sizes, as real ones: memory that is in pieces is part of the peak.
+        counts = (2 * photos - 1, photos + photos // 2, photos + photos // 3, 2 * photos - 1)
+        whole = self.config.gradient == "full"  # then there is one size
+        return [self._trial(photos, n) for n in (counts[:1] if whole else dict.fromkeys(counts))]
+
+    def _trial(self, photos: int, count: int) -> TrainConfig:
+        """Settings of a task of `count` support and query photos, `photos` of them at once."""
         # One class, for then the sampler takes exactly what is asked for.
-        count = 2 * photos - 1
         episodes = EpisodeConfig(1, 1, count, count, count)
         sizes = {"chunk": photos, "query_batch": photos, "lite_h": count}
         if self.config.gradient == "full":  # support and query at once
@@ -200,16 +243,67 @@ class Rehearsal:
     def _reset(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        else:
+            memory.reset_peak()
 
     def _peak(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) or 1
-        return memory.peak_resident()
+        return memory.recent_peak()
 
     def _now(self) -> int:
         if self.device.type == "cuda":
             return torch.cuda.memory_allocated(self.device)
         return memory.resident()
+
+
+class FewMapped(PixelStore):
+    """Photos of which no more than MAPPED bytes are in the memory of this process at once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.seen = 0  # bytes mapped since they were let go
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        square = super().__getitem__(number)
+        self.seen += square.nbytes + AROUND
+        if self.seen > MAPPED:
+            memory.let_go(self.pixels)
+            self.seen = square.nbytes + AROUND
+        return square
+
+
+class _Same:
+    """The same square under every number."""
+
+    def __init__(self, square: np.ndarray) -> None:
+        self.square = square
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.square
+
+
+def fitted_before(config: TrainConfig, folder: Path) -> TrainConfig | None:
+    """`config` with `chunk` and `query_batch` as the run in `folder` has fitted them.
+
+    Smaller ones stay: they are what to do when memory ran out all the same. None where nothing
+    was fitted to this memory; what is wrong with the state is said by who loads it.
+    """
+    for name in ("last", "prev"):
+        try:
+            metadata = storage.read_metadata(folder / name / STATE_FILE)
+            before = json.loads(metadata["config"])
+            if not config.memory or before["memory"] != config.memory:
+                return None
+            chunk, query_batch = int(before["chunk"]), int(before["query_batch"])
+        except (LiteError, ValueError, KeyError, TypeError):
+            continue
+        return replace(
+            config,
+            chunk=min(config.chunk, chunk),
+            query_batch=min(config.query_batch, query_batch),
+        )
+    return None
 
 
 def measured_peak(device: torch.device) -> int:

@@ -9,6 +9,8 @@ pure function of its number, so a run that was stopped anywhere and resumed ends
 """
 
 from collections.abc import Generator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,7 +43,8 @@ def meta_train(
     Closing the generator (or Ctrl-C) saves the state first. Raises LiteError: unusable data or
     settings (USAGE, INPUT), no memory or a loss that is not a number (MACHINE).
     """
-    with joined() as ranks, kept():
+    # Memory that is kept falls into ever smaller pieces: faster, but no limit holds.
+    with joined() as ranks, nullcontext() if config.memory else kept():
         if ranks.leads:
             folder = RunFolder(Path(config.out))
             if not resume:
@@ -58,12 +61,19 @@ def _lead(
     """The whole run, as rank 0 or the only process has it."""
     device = ranks.device(resolve_device(config.device))
     bf16 = use_bf16(config.precision, device)
-    saved = folder.load(config) if resume else None
+    before = rehearsal.fitted_before(config, folder.path) if resume else None
+    config, fits = before or config, before is not None or not config.memory
+    if resume and not fits:
+        RunFolder(folder.path).load(config)  # refuses early; what is loaded would be measured too
+    saved = folder.load(config) if resume and fits else None
     model = initial_model(config, device, offline)
     data = yield from prepared_data(config, folder.cache, device)
     expected = 0
-    if config.memory:  # before the others are told: they take the same chunk
+    if config.memory:
+        data = replace(data, store=rehearsal.FewMapped(folder.cache))
+    if not fits:  # before the others are told: they take the same chunk
         config, expected = rehearsal.fit(config, model, data.training, bf16)
+        saved = folder.load(config) if resume else None
     stages: list[Stage] = []
     if config.pretrain.images:
         taught = yield from prepared_teacher(config, data, folder.cache, device, bf16)
