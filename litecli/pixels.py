@@ -12,13 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import images, storage
+from litecli import images, memory, storage
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.threads import in_order
 
 Read = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
 # Photos, side, threads -> in order, squares uint8 [s, s, 3], None of a photo that cannot be used
 ReadAll = Callable[[Sequence[Path], int, int], Iterator[np.ndarray | None]]
+
+
+MAPPED = 16_000_000  # bytes of the photos' file that are mapped at once
+AROUND = 2 * 2**16  # bytes that Linux maps with what is asked for
 
 
 class PixelStore:
@@ -47,6 +51,22 @@ class PixelStore:
     def __getitem__(self, number: int) -> np.ndarray:
         start, side = self.starts[number], int(self.sides[number])
         return self.pixels[start : start + side * side * 3].reshape(side, side, 3)
+
+
+class FewMapped(PixelStore):
+    """Photos of which no more than MAPPED bytes are in the memory of this process at once."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.seen = 0  # bytes mapped since they were let go
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        square = super().__getitem__(number)
+        self.seen += square.nbytes + AROUND
+        if self.seen > MAPPED:
+            memory.let_go(self.pixels)
+            self.seen = square.nbytes + AROUND
+        return square
 
 
 def cache_photos(

@@ -9,7 +9,6 @@ the photos' file is mapped a little at a time (`FewMapped`).
 """
 
 import copy
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,15 +18,14 @@ from typing import cast
 import numpy as np
 import torch
 
-from litecli import memory, storage
+from litecli import memory
 from litecli.best_model import write_best
 from litecli.config import EpisodeConfig, TrainConfig
 from litecli.episodes import Source
 from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
-from litecli.pixels import PixelStore
-from litecli.run_folder import STATE_FILE
+from litecli.pixels import MAPPED, PixelStore
 from litecli.supervised import SupervisedStage
 from litecli.task_size import at_once, graph_bytes, kept_bytes, largest_task
 from litecli.training_data import TrainingData
@@ -38,8 +36,6 @@ SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is me
 PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
 STRAIGHT = 16  # photos; ordinary back-propagation grows in a straight line from there
 WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
-MAPPED = 16_000_000  # bytes of the photos' file that are mapped at once
-AROUND = 2 * 2**16  # bytes that Linux maps with what is asked for
 
 
 def fit(
@@ -257,22 +253,6 @@ class Rehearsal:
         return memory.resident()
 
 
-class FewMapped(PixelStore):
-    """Photos of which no more than MAPPED bytes are in the memory of this process at once."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.seen = 0  # bytes mapped since they were let go
-
-    def __getitem__(self, number: int) -> np.ndarray:
-        square = super().__getitem__(number)
-        self.seen += square.nbytes + AROUND
-        if self.seen > MAPPED:
-            memory.let_go(self.pixels)
-            self.seen = square.nbytes + AROUND
-        return square
-
-
 class _Same:
     """The same square under every number."""
 
@@ -281,29 +261,6 @@ class _Same:
 
     def __getitem__(self, number: int) -> np.ndarray:
         return self.square
-
-
-def fitted_before(config: TrainConfig, folder: Path) -> TrainConfig | None:
-    """`config` with `chunk` and `query_batch` as the run in `folder` has fitted them.
-
-    Smaller ones stay: they are what to do when memory ran out all the same. None where nothing
-    was fitted to this memory; what is wrong with the state is said by who loads it.
-    """
-    for name in ("last", "prev"):
-        try:
-            metadata = storage.read_metadata(folder / name / STATE_FILE)
-            before = json.loads(metadata["config"])
-            if not config.memory or before["memory"] != config.memory:
-                return None
-            chunk, query_batch = int(before["chunk"]), int(before["query_batch"])
-        except (LiteError, ValueError, KeyError, TypeError):
-            continue
-        return replace(
-            config,
-            chunk=min(config.chunk, chunk),
-            query_batch=min(config.query_batch, query_batch),
-        )
-    return None
 
 
 def measured_peak(device: torch.device) -> int:

@@ -8,6 +8,7 @@ on validation tasks are kept in OUT/model. The state is saved at step boundaries
 pure function of its number, so a run that was stopped anywhere and resumed ends with the same bits.
 """
 
+import json
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from litecli import rehearsal
+from litecli import rehearsal, storage
 from litecli.atlas import atlas_for
 from litecli.config import TrainConfig
 from litecli.devices import resolve_device, use_bf16
@@ -24,8 +25,9 @@ from litecli.errors import ExitCode, LiteError
 from litecli.events import Event, Started
 from litecli.film import coverage
 from litecli.memory import kept
+from litecli.pixels import FewMapped
 from litecli.ranks import Ranks
-from litecli.run_folder import Progress, RunFolder
+from litecli.run_folder import STATE_FILE, Progress, RunFolder
 from litecli.run_setup import initial_model, prepared_data, prepared_teacher
 from litecli.stages import Stage, restore
 from litecli.supervised import SupervisedStage
@@ -61,7 +63,7 @@ def _lead(
     """The whole run, as rank 0 or the only process has it."""
     device = ranks.device(resolve_device(config.device))
     bf16 = use_bf16(config.precision, device)
-    before = rehearsal.fitted_before(config, folder.path) if resume else None
+    before = _fitted_before(config, folder.path) if resume else None
     config, fits = before or config, before is not None or not config.memory
     if resume and not fits:
         RunFolder(folder.path).load(config)  # refuses early; what is loaded would be measured too
@@ -70,7 +72,7 @@ def _lead(
     data = yield from prepared_data(config, folder.cache, device)
     expected = 0
     if config.memory:
-        data = replace(data, store=rehearsal.FewMapped(folder.cache))
+        data = replace(data, store=FewMapped(folder.cache))
     if not fits:  # before the others are told: they take the same chunk
         config, expected = rehearsal.fit(config, model, data.training, bf16)
         saved = folder.load(config) if resume else None
@@ -118,6 +120,29 @@ def _lead(
         film=coverage(model.network) if model.has_film else "",
     )
     yield from run.events()
+
+
+def _fitted_before(config: TrainConfig, folder: Path) -> TrainConfig | None:
+    """`config` with `chunk` and `query_batch` as the run in `folder` has fitted them.
+
+    Smaller ones stay: they are what to do when memory ran out all the same. None where nothing
+    was fitted to this memory; what is wrong with the state is said by who loads it.
+    """
+    for name in ("last", "prev"):
+        try:
+            metadata = storage.read_metadata(folder / name / STATE_FILE)
+            before = json.loads(metadata["config"])
+            if not config.memory or before["memory"] != config.memory:
+                return None
+            chunk, query_batch = int(before["chunk"]), int(before["query_batch"])
+        except (LiteError, ValueError, KeyError, TypeError):
+            continue
+        return replace(
+            config,
+            chunk=min(config.chunk, chunk),
+            query_batch=min(config.query_batch, query_batch),
+        )
+    return None
 
 
 def _follow(ranks: Ranks) -> None:

@@ -218,9 +218,9 @@ def test_few_photos_are_mapped_at_once(tmp_path: Path, monkeypatch: pytest.Monke
         pass
     let_go: list[int] = []
     real = memory.let_go
-    monkeypatch.setattr(rehearsal, "MAPPED", 3 * (rehearsal.AROUND + squares[0].nbytes))
+    monkeypatch.setattr(pixels, "MAPPED", 3 * (pixels.AROUND + squares[0].nbytes))
     monkeypatch.setattr(memory, "let_go", lambda mapped: (let_go.append(1), real(mapped)))
-    store = rehearsal.FewMapped(tmp_path)
+    store = pixels.FewMapped(tmp_path)
     held = [store[number] for number in range(9)]
     assert np.array_equal(held, squares)  # also those whose pages were let go
     assert len(let_go) == 2
