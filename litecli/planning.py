@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from litecli import backbone, datasets, memory, rehearsal, task_cost, task_size
+from litecli import backbone, datasets, memory, memory_fit, rehearsal, task_cost, task_size
 from litecli.config import TrainConfig, head_of
 from litecli.devices import resolve_device, use_bf16
 from litecli.episodes import Source
@@ -57,7 +57,7 @@ def plan(config: TrainConfig) -> Plan:
     if config.memory:
         device = resolve_device(config.device)
         model, bf16 = model.to(device), use_bf16(config.precision, device)
-        config, peak = rehearsal.fit(config, model, sources, bf16)
+        config, peak = memory_fit.fit(config, model, sources, bf16)
     return Plan(
         data=data,
         support=task.support,

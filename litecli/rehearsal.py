@@ -10,7 +10,6 @@ the photos' file is mapped a little at a time (`FewMapped`).
 
 import copy
 import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -27,52 +26,14 @@ from litecli.errors import ExitCode, LiteError
 from litecli.model import FewShotModel
 from litecli.pixels import MAPPED, PixelStore
 from litecli.supervised import SupervisedStage
-from litecli.task_size import at_once, graph_bytes, kept_bytes, largest_task
+from litecli.task_size import graph_bytes, kept_bytes
 from litecli.training_data import TrainingData
 from litecli.validation import validate
 
-ROOM = 0.92  # share of the memory asked for that a lowered chunk may fill
+ROOM = 0.88  # share of the memory asked for that a lowered chunk may fill: runs take a little more
 SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
 PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
-STRAIGHT = 16  # photos; ordinary back-propagation grows in a straight line from there
 WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
-
-
-def fit(
-    config: TrainConfig, model: FewShotModel, sources: Sequence[Source], bf16: bool
-) -> tuple[TrainConfig, int]:
-    """`config` with `chunk` and `query_batch` lowered until the run fits `config.memory`.
-
-    Also returns the peak to expect in bytes: of the whole process on a CPU, of torch's tensors on
-    CUDA. Photos go through the real network, more and more at a time. Raises LiteError (MACHINE)
-    when the run cannot fit, with what it needs; USAGE on a device that does not tell.
-    """
-    limit = memory.read_size(config.memory)
-    task = largest_task(config.episodes, sources)
-    most = at_once(config, task)
-    full = config.gradient == "full"
-    rehearsal = Rehearsal(config, model, bf16)
-    writing = rehearsal.writing(limit)  # first: the libraries that it loads stay
-    beside = rehearsal.head_bytes(task.support)
-    photos = rehearsal.grow(min(most, STRAIGHT) if full else most, limit - beside)
-    peak = rehearsal.expected(most if full else photos) + beside
-    whole = f"{task.support} support and {task.query} query photos at once need"
-    needs = {
-        whole if full else "Even one photo at a time needs": peak,
-        "Writing the model needs": writing,
-        f"The supervised stage, with batches of {config.pretrain.batch}, needs": (
-            rehearsal.supervised(limit)
-        ),
-    }
-    for what_needs, size in needs.items():
-        if size > limit:
-            raise _does_not_fit(config, what_needs, size, chunked=what_needs != whole)
-    memory.give_back()
-    if photos < most and not full:
-        config = replace(
-            config, chunk=min(config.chunk, photos), query_batch=min(config.query_batch, photos)
-        )
-    return config, max(rehearsal.so_far(), *needs.values())
 
 
 class Rehearsal:
@@ -273,16 +234,3 @@ def measured_peak(device: torch.device) -> int:
 def _source(photos: int) -> Source:
     """One class with more photos than a task of `_trial` asks for."""
     return Source("rehearsal", ("noise",), (tuple(range(4 * photos)),))
-
-
-def _does_not_fit(config: TrainConfig, what_needs: str, peak: int, chunked: bool) -> LiteError:
-    """What the run needs, and what to change."""
-    enough = memory.written(1.1 * peak).replace(" ", "")
-    return LiteError(
-        f"This run does not fit --memory {config.memory}.",
-        f"{what_needs} about {memory.written(peak)}.",
-        f"--memory {enough}, a smaller --image-size or another --backbone"
-        if chunked
-        else "--gradient exact, which gives the same gradient chunk by chunk",
-        code=ExitCode.MACHINE,
-    )

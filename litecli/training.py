@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from litecli import rehearsal, storage
+from litecli import memory_fit, storage
 from litecli.atlas import atlas_for
 from litecli.config import TrainConfig
 from litecli.devices import resolve_device, use_bf16
@@ -74,7 +74,7 @@ def _lead(
     if config.memory:
         data = replace(data, store=FewMapped(folder.cache))
     if not fits:  # before the others are told: they take the same chunk
-        config, expected = rehearsal.fit(config, model, data.training, bf16)
+        config, expected = memory_fit.fit(config, model, data.training, bf16)
         saved = folder.load(config) if resume else None
     stages: list[Stage] = []
     if config.pretrain.images:

@@ -37,6 +37,7 @@ LAYERS = (
     "supervised_batches episodic best_model",
     "supervised run_setup",
     "rehearsal audit audit_learner",
+    "memory_fit",
     "planning",
     "training_loop",
     "training",
@@ -53,7 +54,7 @@ TORCH_SIDE = {
     *("rehearsal", "task_size", "task_cost", "maml", "solvers", "baselines", "methods", "audit"),
     *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
     *("composites", "atlas", "image_stream", "mahalanobis_dense", "network_parts"),
-    *("gpu_decoding", "model_folder"),
+    *("gpu_decoding", "model_folder", "memory_fit"),
 }
 # What the torch-free side may load from there inside a function, when it is handed torch tensors.
 HANDED_TENSORS = {"heads": {"mahalanobis_gradient", "mahalanobis_dense"}}

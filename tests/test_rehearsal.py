@@ -14,14 +14,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from litecli import backbone, memory, pixels, rehearsal, task_size
+from litecli import backbone, memory, memory_fit, pixels, rehearsal, task_size
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
 from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
 from litecli.events import Finished, Started
 from litecli.image_stream import parts
+from litecli.memory_fit import fit
 from litecli.model import FewShotModel
-from litecli.rehearsal import Rehearsal, fit
+from litecli.rehearsal import Rehearsal
 
 from .small_runs import assert_same_outcome, events_of, outcome, stop_after
 
@@ -107,7 +108,7 @@ def test_what_cannot_fit_is_refused_with_what_it_needs(made_up: list[int]) -> No
 def test_ordinary_back_propagation_is_foreseen_and_not_lowered(made_up: list[int]) -> None:
     config = config_of(gradient="full", memory="4GB")
     assert fit(config, model_of(), [], False) == (config, BASE + 150 * PHOTO)
-    assert max(made_up) == rehearsal.STRAIGHT
+    assert max(made_up) == memory_fit.STRAIGHT
     with pytest.raises(LiteError, match="2GB") as caught:
         fit(config_of(gradient="full"), model_of(), [], False)
     assert "100 support and 50 query photos at once need about 3.8 GB" in str(caught.value.why)
@@ -234,7 +235,7 @@ def lower_each_time(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         answers.append(3 - len(answers))
         return replace(config, chunk=answers[-1], query_batch=answers[-1]), 10**9
 
-    monkeypatch.setattr(rehearsal, "fit", fewer)
+    monkeypatch.setattr(memory_fit, "fit", fewer)
     return answers
 
 
