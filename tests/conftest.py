@@ -1,11 +1,15 @@
 """What many tests share: a home of their own, a tiny model, and photos of coloured things."""
 
 import os
+import signal
 
 # Two test processes with two threads each on two cores would wait for each other most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# A background job of a script is told to ignore Ctrl-C, and so would be all that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import io
 import subprocess
