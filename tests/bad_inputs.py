@@ -30,7 +30,8 @@ from test_bad_photos import encode, png_that_claims
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from litecli import drawn, storage  # noqa: E402 (of this checkout, wherever the script is run)
+from litecli import storage  # noqa: E402 (of this checkout, wherever the script is run)
+from litecli.drawn import scenes  # noqa: E402 (of this checkout, wherever the script is run)
 
 SECONDS = 120  # after which a command counts as hanging
 FIRST, LAST = 6, 5  # lines kept of a long output
@@ -97,9 +98,9 @@ def make_samples(folder: Path) -> None:
     things = {"keys": "house key", "mug": "red mug", "teapot": "teapot"}
     for label, thing in {**things, "camera": "camera"}.items():
         for view in range(5 if label in things else 0):
-            save(folder / f"my_objects/{label}/IMG_{view}.jpg", drawn.draw(thing, 0, 256, view))
-        save(folder / f"new/{label}.jpg", drawn.draw(thing, 1, 256))
-    view = drawn.draw("house key", 2, 256)
+            save(folder / f"my_objects/{label}/IMG_{view}.jpg", scenes.draw(thing, 0, 256, view))
+        save(folder / f"new/{label}.jpg", scenes.draw(thing, 1, 256))
+    view = scenes.draw("house key", 2, 256)
     grey, jpeg = view.convert("L"), encode(view, "JPEG")
     exif = Image.Exif()
     exif[0x0112] = 6  # the orientation: lying
@@ -125,7 +126,7 @@ def make_samples(folder: Path) -> None:
         "16-bit.png": encode(Image.fromarray(np.asarray(grey).astype(np.uint16) * 257), "PNG"),
         "animated.gif": encode(view, "GIF", **several),
         "pages.tif": encode(view, "TIFF", **several),
-        "two.mpo": encode(drawn.draw("red mug", 2, 256), "MPO", **several),
+        "two.mpo": encode(scenes.draw("red mug", 2, 256), "MPO", **several),
         "black.png": encode(Image.new("RGB", (99, 99)), "PNG"),
         "white.png": encode(Image.new("RGB", (99, 99), "white"), "PNG"),
         "blurred.jpg": encode(blurred, "JPEG"),

@@ -27,7 +27,7 @@ from PIL import Image
 from litecli import library, storage
 from litecli.cli import main
 from litecli.config import ModelConfig, Preprocess
-from litecli.model_files import Model, open_model
+from litecli.library.model_files import Model, open_model
 
 from .small_runs import config, photos, quick
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from litecli import backbone, storage
+from litecli import storage
 from litecli.config import ModelConfig, Preprocess
-from litecli.film import film_layers
-from litecli.model import FewShotModel
-from litecli.model_files import Model, open_model
+from litecli.library.model_files import Model, open_model
+from litecli.networks import backbone
+from litecli.networks.film import film_layers
+from litecli.networks.model import FewShotModel
 
 SIDE = 32  # pixels
 

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litecli import (
-    best_model,
-    storage,
-)
+from litecli import storage
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
-from litecli.events import Event, Preparing
-from litecli.model import FewShotModel
-from litecli.model_files import Model
-from litecli.run_folder import RunFolder
-from litecli.training import meta_train
-from litecli.training_data import TrainingData, open_data
+from litecli.library.model_files import Model
+from litecli.networks.model import FewShotModel
+from litecli.pictures.training_data import TrainingData, open_data
+from litecli.training import best_model
+from litecli.training.events import Event, Preparing
+from litecli.training.run_folder import RunFolder
+from litecli.training.training import meta_train
 
 NETWORK, SIDE = "test_byobnet", 32
 STEPS = 6  # of `config`: three supervised ones, three of episodes

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from litecli import backbone
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
-from litecli.episodes import Source
-from litecli.episodic import EpisodicStage
-from litecli.model import FewShotModel
-from litecli.supervised import SupervisedStage
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.tasks.episodes import Source
+from litecli.training.episodic import EpisodicStage
+from litecli.training.supervised import SupervisedStage
 
 SIDE = 32
 SOURCES = [Source("made", (*"abcd",), tuple(tuple(range(10 * c, 10 * c + 10)) for c in range(4)))]

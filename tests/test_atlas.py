@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from litecli import pixels
-from litecli.atlas import HALVINGS, Atlas, atlas_for
-from litecli.composites import Pictures, draw_pictures, picture, single_pictures
+from litecli.pictures import pixels
+from litecli.pictures.atlas import HALVINGS, Atlas, atlas_for
+from litecli.pictures.composites import Pictures, draw_pictures, picture, single_pictures
 
 SIDES = (40, 64, 33, 17, 90, 128)
 

@@ -9,21 +9,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from litecli import audit_learner, backbone, drawn, lite, storage
-from litecli.audit import ALL, SET_ENCODER, SHARED, _Draw, _parts, audit
-from litecli.audit_data import AuditData, AuditSettings, drawn_tasks, photo_tasks
-from litecli.audit_learner import open_learner
-from litecli.audit_moments import Moments, Row, over_tasks
-from litecli.augment import View
-from litecli.backbone import Backbone
+from litecli import lite, storage
+from litecli.audit.audit import ALL, SET_ENCODER, SHARED, _Draw, _parts, audit
+from litecli.audit.data import AuditData, AuditSettings, drawn_tasks, photo_tasks
+from litecli.audit.learner import AUDITED, open_learner
+from litecli.audit.moments import Moments, Row, over_tasks
 from litecli.config import BACKBONE_PREFIX, MODEL_KEY, Preprocess
-from litecli.drawn_classes import DRAWN_VIEWS
-from litecli.episodes import Episode
+from litecli.drawn import scenes
 from litecli.errors import ExitCode, LiteError
+from litecli.library.model_files import Model, open_model
 from litecli.lite import Subset
-from litecli.model import FewShotModel
-from litecli.model_files import Model, open_model
-from litecli.model_folder import model_config
+from litecli.networks import backbone
+from litecli.networks.backbone import Backbone
+from litecli.networks.model import FewShotModel
+from litecli.networks.model_folder import model_config
+from litecli.pictures.augment import View
+from litecli.tasks.drawn_classes import DRAWN_VIEWS
+from litecli.tasks.episodes import Episode
 
 
 def make_model(head: str = "cosine", film: bool = False) -> FewShotModel:
@@ -270,7 +272,7 @@ def test_drawn_tasks_are_those_of_their_seed() -> None:
     other = drawn_tasks(make_settings(tasks=2, seed=1), 24)
     assert data.squares.keys() != other.squares.keys()
     number = min(other.squares)
-    view = drawn.class_view(number // DRAWN_VIEWS, number % DRAWN_VIEWS, 1, 24)
+    view = scenes.class_view(number // DRAWN_VIEWS, number % DRAWN_VIEWS, 1, 24)
     assert (other.squares[number] == view).all()
     assert data.summary().startswith("2 tasks of drawn objects: 3 classes, ")
     assert data.summary().endswith(" and 6 query photos")
@@ -365,4 +367,4 @@ def test_maml_is_refused(tmp_path: Path) -> None:
         with pytest.raises(LiteError, match="maml has no support gradient") as caught:
             open_learner(found, learner)
         assert caught.value.code == ExitCode.USAGE
-    assert "maml" not in audit_learner.AUDITED
+    assert "maml" not in AUDITED

@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from litecli import images
-from litecli.augment import View, colour_jitter, random_box
 from litecli.config import Preprocess
+from litecli.photos import images
+from litecli.pictures.augment import View, colour_jitter, random_box
 
 PREPROCESS = Preprocess(image_size=56)
 

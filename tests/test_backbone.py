@@ -13,8 +13,8 @@ from huggingface_hub import constants as hub_settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from litecli import backbone, hub, weights
 from litecli.errors import ExitCode, LiteError
+from litecli.networks import backbone, hub, weights
 
 NAME, SIDE = "test_byobnet", 32
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from litecli import library, support
+from litecli import library
+from litecli.personal import support
 
 
 @pytest.fixture

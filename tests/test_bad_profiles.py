@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from litecli import data_folder, library, storage
+from litecli import library, storage
 from litecli.config import PROFILE_SCHEMA
+from litecli.library import data_folder
 
 # `litecli`, but it stops at the first call of a function and says so, until it gets a line.
 STOPS = """
@@ -86,7 +87,7 @@ def test_row_39_nothing_can_be_written(learned, changed, monkeypatch, reason: st
     assert library.profile_path().read_bytes() == changed and kept() == ["my_objects.safetensors"]
 
 
-@pytest.mark.parametrize("where", ["litecli.encoder:Encoder.encode", "os:fsync"])
+@pytest.mark.parametrize("where", ["litecli.networks.encoder:Encoder.encode", "os:fsync"])
 def test_row_40_ctrl_c_in_adapt(learned, changed, where: str, program) -> None:
     process = program(where, "adapt", "my_objects", code=STOPS)
     assert process.stdout and process.stdout.readline() == "waiting\n"

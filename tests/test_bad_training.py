@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from litecli import best_model, devices, episodic, hub, model_folder, supervised, training_loop
-from litecli.run_folder import RunFolder
+from litecli.networks import devices, hub, model_folder
+from litecli.training import best_model, episodic, loop, supervised
+from litecli.training.run_folder import RunFolder
 
 NETWORK = "test_byobnet"
 SMALL = (
@@ -117,7 +118,7 @@ def test_row_56_out_of_memory_before_and_in_validation(train: Train, monkeypatch
     def full(*_: object, **__: object) -> float:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9")
 
-    monkeypatch.setattr(training_loop, "validate", full)
+    monkeypatch.setattr(loop, "validate", full)
     code, _, err = train()  # a smaller batch of the supervised stage would not help
     assert code == 6 and "--chunk 2 --query-batch 2 --resume" in err
     monkeypatch.setattr(torch.nn.Conv2d, "forward", full)

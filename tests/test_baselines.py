@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from litecli import baselines, solvers
-from litecli.backbone import Backbone
 from litecli.config import BASELINES, Baseline, Preprocess
 from litecli.errors import ExitCode, LiteError
-from litecli.heads import HEADS
-from litecli.model import FewShotModel
-from litecli.solvers import TaskSolver
+from litecli.evaluation import baselines, solvers
+from litecli.evaluation.solvers import TaskSolver
+from litecli.heads.heads import HEADS
+from litecli.networks.backbone import Backbone
+from litecli.networks.model import FewShotModel
 
 SIDE, WAY, PHOTOS = 8, 3, 10  # pixels, classes, photos of a class
 CHANNELS = 6

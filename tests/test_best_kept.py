@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli import storage, training_loop
+from litecli import storage
 from litecli.config import PretrainConfig, TrainConfig
-from litecli.events import Event, Finished, Stepped, Validated, Validating
-from litecli.model import FewShotModel
+from litecli.networks.model import FewShotModel
+from litecli.training import loop
+from litecli.training.events import Event, Finished, Stepped, Validated, Validating
 
 from .small_runs import events_of, stop_after
 
@@ -63,7 +64,7 @@ def test_the_best_weights_are_kept_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = Validations(*accuracies)
-    monkeypatch.setattr(training_loop, "validate", made)
+    monkeypatch.setattr(loop, "validate", made)
     events = events_of(episodes)
     assert checks_of(events) == list(zip(accuracies, told, strict=True))
     finished = events[-1]
@@ -84,7 +85,7 @@ def test_a_resumed_run_knows_its_best(
     episodes: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Validations(0.5, 0.9, 0.7)
-    monkeypatch.setattr(training_loop, "validate", made)
+    monkeypatch.setattr(loop, "validate", made)
     before = stop_after(episodes, 5)  # started, validated, stepped, stepped, validated
     assert checks_of(before) == [(0.5, True), (0.9, True)]
     events = events_of(episodes, resume=True)

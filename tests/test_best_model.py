@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from litecli import run_setup
-from litecli.best_model import checks, write_best
 from litecli.config import TrainConfig
-from litecli.model_files import open_model
-from litecli.model_folder import described_head, load_model
+from litecli.library.model_files import open_model
+from litecli.networks.model_folder import described_head, load_model
+from litecli.training import run_setup
+from litecli.training.best_model import checks, write_best
 
 from .small_runs import opened
 

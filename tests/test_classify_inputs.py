@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from litecli import predictions, threads
+from litecli import threads
+from litecli.personal import predictions
 
 NAMES = [f"inbox/{number}.jpg" for number in range(9)]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from litecli import library
-from litecli.changes import Changes
 from litecli.cli.adapt_output import changes_text
+from litecli.personal.changes import Changes
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import io
 
 from litecli.cli.answers import Style, answer_json, csv_row, lines_for_people, tsv
 from litecli.cli.output import Output
-from litecli.predictions import Prediction
+from litecli.personal.predictions import Prediction
 
 
 def in_words(answer: Prediction, style: Style) -> list[str]:

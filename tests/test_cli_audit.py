@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from litecli import audit_plot, library, storage
-from litecli.audit_moments import Row
-from litecli.backbone import build
+from litecli import library, storage
+from litecli.audit import plot
+from litecli.audit.moments import Row
 from litecli.cli import main
 from litecli.config import BACKBONE_PREFIX, MODEL_KEY
-from litecli.model import FewShotModel
-from litecli.model_folder import model_config
+from litecli.networks.backbone import build
+from litecli.networks.model import FewShotModel
+from litecli.networks.model_folder import model_config
 
 TASK = ("--way", "2", "--support", "6", "--query", "1", "--tasks", "1", "--draws", "2")
 SMALL = (*TASK, "--image-size", "32", "--lite-h", "4,2")
@@ -174,6 +175,6 @@ def test_the_picture_has_a_line_of_panels_for_each_part() -> None:
     def height(picture: bytes) -> int:
         return int.from_bytes(picture[20:24])
 
-    one = audit_plot.draw(rows("all"), "one")
-    two = audit_plot.draw(rows("all") + rows("set encoder"), "two")
+    one = plot.draw(rows("all"), "one")
+    two = plot.draw(rows("all") + rows("set encoder"), "two")
     assert height(two) > 1.5 * height(one)

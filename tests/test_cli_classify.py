@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from litecli.cli.answers import CSV_HEADER
-from litecli.predictions import Prediction
+from litecli.personal.predictions import Prediction
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_csv_file(learned) -> None:
 
 
 def test_csv_is_on_disk_as_answers_come(learned, monkeypatch: pytest.MonkeyPatch) -> None:
-    from litecli import predictions
+    from litecli.personal import predictions
 
     seen = []
 

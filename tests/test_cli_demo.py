@@ -5,7 +5,7 @@ from pathlib import Path
 
 from litecli import library
 from litecli.cli import demo
-from litecli.predictions import Prediction
+from litecli.personal.predictions import Prediction
 
 
 def test_demo_draws_learns_and_scores(run, write_objects, tmp_path: Path) -> None:

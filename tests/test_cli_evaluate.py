@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from litecli import evaluation, library, methods
-from litecli.baselines import logistic_probe
-from litecli.methods import Method
-from litecli.solvers import FrozenFeatures
+from litecli import library
+from litecli.evaluation import evaluation, methods
+from litecli.evaluation.baselines import logistic_probe
+from litecli.evaluation.methods import Method
+from litecli.evaluation.solvers import FrozenFeatures
 
 
 @pytest.fixture

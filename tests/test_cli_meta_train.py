@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from litecli import events
 from litecli.cli import main
 from litecli.cli.train_config import EXAMPLE, with_values
 from litecli.config import TrainConfig
+from litecli.training import events
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 @pytest.fixture
 def trained(run, monkeypatch: pytest.MonkeyPatch):
     """`run` with a training engine that takes no time; `trained.config` is what it was given."""
-    from litecli import training
+    from litecli.training import training
 
     def quick(config: TrainConfig, resume: bool = False, offline: bool = False):
         call.config, call.resume, call.offline = config, resume, offline
@@ -151,7 +151,7 @@ def test_what_no_learner_has_is_refused(trained, arguments: tuple[str, ...], mes
 
 
 def test_a_memory_is_foreseen_and_told(trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    from litecli import training
+    from litecli.training import training
 
     def quick(config: TrainConfig, resume: bool = False, offline: bool = False):
         yield events.Started("photos", "cpu", "fp32", 0, 2, (), 12, 10, 1_900_000_000)
@@ -240,7 +240,7 @@ def test_a_long_run_says_so(trained) -> None:
 def test_ctrl_c_saves_and_prints_the_line_that_resumes(
     run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, while_showing: bool
 ) -> None:
-    from litecli import training
+    from litecli.training import training
 
     closed = []
 

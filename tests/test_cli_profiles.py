@@ -7,7 +7,7 @@ import pytest
 
 from litecli import library
 from litecli.config import ModelConfig
-from litecli.model_files import open_model
+from litecli.library.model_files import open_model
 from litecli.threads import workers
 
 
@@ -120,7 +120,7 @@ def test_models(run, tmp_path: Path, write_model) -> None:
 
 
 def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
-    from litecli import model_folder
+    from litecli.networks import model_folder
 
     def fetched(name: str, folder: Path, *settings: object) -> ModelConfig:
         assert (name, *settings) == (

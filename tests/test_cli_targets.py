@@ -67,7 +67,7 @@ def test_what_is_ours_is_replaced(learned) -> None:
 
 
 def test_no_table_is_begun_before_the_first_answer(learned, monkeypatch) -> None:
-    from litecli import predictions
+    from litecli.personal import predictions
 
     Path("out.csv").write_text(",".join(CSV_HEADER) + "\nkept\n")
 

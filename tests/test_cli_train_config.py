@@ -31,7 +31,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
-    from litecli.run_folder import to_toml
+    from litecli.training.run_folder import to_toml
 
     config = with_values(
         TrainConfig(),
@@ -103,7 +103,7 @@ def test_no_such_file(run) -> None:
 )
 def test_row_59_ranges_are_checked_before_anything_loads(run, monkeypatch, flags, words) -> None:
     monkeypatch.delattr(litecli, "training", raising=False)
-    monkeypatch.setitem(sys.modules, "litecli.training", None)  # not importable
+    monkeypatch.setitem(sys.modules, "litecli.training.training", None)  # not importable
     code, out, err = run(*flags.split())
     assert (code, out) == (2, "") and words in err and err.startswith("Error: ")
 

@@ -9,19 +9,22 @@ import pytest
 import torch
 from PIL import Image
 
-from litecli import evaluation, images, predictions, storage
-from litecli.confidence import fit_temperature
+from litecli import storage
 from litecli.config import ModelConfig, Preprocess
-from litecli.datasets import read_dataset
-from litecli.encoder import Encoder
-from litecli.heads import HEADS, Head
-from litecli.labelled import unit_rows
-from litecli.model_files import Model, open_model
-from litecli.model_folder import fetch
-from litecli.personalize import adapt
-from litecli.profile import to_tensors
-from litecli.selfcheck import check_support, turns
-from litecli.strangers import stranger_inputs, strangers_of
+from litecli.evaluation import evaluation
+from litecli.heads.confidence import fit_temperature
+from litecli.heads.heads import HEADS, Head
+from litecli.heads.labelled import unit_rows
+from litecli.library.model_files import Model, open_model
+from litecli.library.profile import to_tensors
+from litecli.networks.encoder import Encoder
+from litecli.networks.model_folder import fetch
+from litecli.networks.strangers import stranger_inputs, strangers_of
+from litecli.personal import predictions
+from litecli.personal.personalize import adapt
+from litecli.personal.selfcheck import check_support, turns
+from litecli.photos import images
+from litecli.tasks.datasets import read_dataset
 
 TWICE = Preprocess(image_size=32, closer_looks=(0.5,))
 
@@ -131,7 +134,7 @@ def test_evaluate_learns_from_the_crops_as_adapt_does(
 
 
 def test_fetch_gives_a_model_closer_looks(tmp_path: Path) -> None:
-    from litecli import backbone
+    from litecli.networks import backbone
 
     torch.save(backbone.build("test_byobnet", "none", 32).network.state_dict(), tmp_path / "w.pth")
     weights = str(tmp_path / "w.pth")

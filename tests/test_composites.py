@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from litecli.composites import (
+from litecli.pictures.composites import (
     MOST_PARTS,
     TILES,
     Pictures,

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from litecli import confidence
-from litecli.confidence import (
+from litecli.heads import confidence
+from litecli.heads.confidence import (
     best_temperature,
     fit_novelty,
     fit_temperature,
@@ -17,7 +17,7 @@ from litecli.confidence import (
     probabilities,
     unknown_threshold,
 )
-from litecli.heads import HEADS
+from litecli.heads.heads import HEADS
 
 
 def world(counts, asked=20, dim=64, noise=1.6, seed=0):
@@ -178,5 +178,5 @@ def test_a_photo_of_the_support_set_is_known():
 
 
 def test_no_torch():
-    code = "import sys, litecli.confidence; raise SystemExit('torch' in sys.modules)"
+    code = "import sys, litecli.heads.confidence; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

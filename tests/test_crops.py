@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from litecli import heads, profile
-from litecli.head_choice import choose_head
-from litecli.heads import HEADS
-from litecli.labelled import unit_rows
-from litecli.photo_counts import count_correction_strength
-from litecli.ridge import choose_lam, ridge_weights
+from litecli.heads import heads
+from litecli.heads.choice import choose_head
+from litecli.heads.heads import HEADS
+from litecli.heads.labelled import unit_rows
+from litecli.heads.photo_counts import count_correction_strength
+from litecli.heads.ridge import choose_lam, ridge_weights
+from litecli.library import profile
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
 GROUPS = np.array([0, 0, 1, 2, 3, 4, 5, 6, 6])

@@ -13,32 +13,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli import (
-    audit,
-    backbone,
-    baselines,
-    lite,
-    model_folder,
-    personalize,
-    ranks,
-    solvers,
-    torchrun,
-)
-from litecli.audit_data import AuditSettings, drawn_tasks
+from litecli import lite
+from litecli.audit import audit
+from litecli.audit.data import AuditSettings, drawn_tasks
 from litecli.config import BASELINES, TrainConfig
-from litecli.devices import resolve_device
-from litecli.episodes import Source
-from litecli.episodic import EpisodicStage
 from litecli.errors import LiteError
-from litecli.events import Finished, Stepped
+from litecli.evaluation import baselines, solvers
 from litecli.image_stream import parts, read_ahead
+from litecli.library.model_files import open_model
 from litecli.memory import is_out_of_memory
-from litecli.model import FewShotModel
-from litecli.model_files import open_model
-from litecli.passes import Engine
-from litecli.ranks import Ranks
-from litecli.torch_encoder import TorchEncoder
-from litecli.training import meta_train
+from litecli.networks import backbone, model_folder
+from litecli.networks.devices import resolve_device
+from litecli.networks.model import FewShotModel
+from litecli.networks.passes import Engine
+from litecli.networks.torch_encoder import TorchEncoder
+from litecli.personal import personalize
+from litecli.tasks.episodes import Source
+from litecli.training import ranks, torchrun
+from litecli.training.episodic import EpisodicStage
+from litecli.training.events import Finished, Stepped
+from litecli.training.ranks import Ranks
+from litecli.training.training import meta_train
 
 from . import small_stages, test_lite, test_lite_film
 from .small_runs import NETWORK, SIDE, SMALL_RUN, assert_same_outcome, outcome, stop_after

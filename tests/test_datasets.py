@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litecli import images
-from litecli.datasets import FRAMES_APART, read_dataset
 from litecli.errors import ExitCode, LiteError, PhotoError
-from litecli.pixels import PixelStore, cache, cache_photos
+from litecli.photos import images
+from litecli.pictures.pixels import PixelStore, cache, cache_photos
+from litecli.tasks.datasets import FRAMES_APART, read_dataset
 
 
 def save(path: Path, value: int, size: tuple[int, int] = (20, 20)) -> Path:

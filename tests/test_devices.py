@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import litecli
-from litecli.devices import depthwise_in_fp32
 from litecli.errors import ExitCode
+from litecli.networks.devices import depthwise_in_fp32
 
 NETWORKS = ("mobilenetv4_conv_small_035", "mobilenetv2_035", "convnext_atto", "resnet18")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from litecli import storage
-from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_files import Model
+from litecli.library.model_files import Model
+from litecli.networks.encoder import Encoder
 
 
 def images(count: int, side: int = 32) -> np.ndarray:

@@ -13,16 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from litecli import images, library, model_folder, personalize, predictions, torch_encoder
+from litecli import library
 from litecli.cli import engine as engines
 from litecli.cli.engine import EngineName, choose_engine
 from litecli.cli.options import Common
 from litecli.cli.output import Output
-from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_files import Model, open_model
-from litecli.passes import Engine
-from litecli.torch_encoder import TorchEncoder
+from litecli.library.model_files import Model, open_model
+from litecli.networks import model_folder, torch_encoder
+from litecli.networks.encoder import Encoder
+from litecli.networks.passes import Engine
+from litecli.networks.torch_encoder import TorchEncoder
+from litecli.personal import personalize, predictions
+from litecli.photos import images
 
 THREE = {"keys": 4, "mug": 4, "bowl": 3}
 

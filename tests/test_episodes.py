@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from litecli.config import EpisodeConfig
-from litecli.episodes import Episode, Source, hold_out_classes, sample_episode, sample_fixed
+from litecli.tasks.episodes import Episode, Source, hold_out_classes, sample_episode, sample_fixed
 
 
 def source(sizes: list[int], name: str = "things", queries: list[int] | None = None) -> Source:

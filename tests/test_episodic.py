@@ -8,14 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli import (
-    backbone,
-    stages,
-)
 from litecli.config import EpisodeConfig, TrainConfig
-from litecli.episodes import Source, sample_episode
-from litecli.episodic import EpisodicStage
-from litecli.model import FewShotModel
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.tasks.episodes import Source, sample_episode
+from litecli.training import stages
+from litecli.training.episodic import EpisodicStage
 
 from .small_runs import NETWORK, SIDE
 

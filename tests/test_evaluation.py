@@ -10,17 +10,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from litecli import baselines, evaluation, images, methods
-from litecli.backbone import Backbone
 from litecli.config import BASELINES, Baseline, Preprocess
-from litecli.encoder import Encoder
-from litecli.episodes import Episode, Source, sample_fixed
 from litecli.errors import ExitCode, LiteError
-from litecli.evaluation import evaluate, mean_and_interval, solve_task
-from litecli.model import FewShotModel
-from litecli.model_files import Model
-from litecli.network_parts import count_macs
-from litecli.solvers import Classifier, FrozenFeatures
+from litecli.evaluation import baselines, evaluation, methods
+from litecli.evaluation.evaluation import evaluate, mean_and_interval, solve_task
+from litecli.evaluation.solvers import Classifier, FrozenFeatures
+from litecli.library.model_files import Model
+from litecli.networks.backbone import Backbone
+from litecli.networks.encoder import Encoder
+from litecli.networks.model import FewShotModel
+from litecli.networks.parts import count_macs
+from litecli.photos import images
+from litecli.tasks.episodes import Episode, Source, sample_fixed
 
 COLOURS = [
     (210, 40, 40),
@@ -134,7 +135,7 @@ def test_unreadable_photos_are_counted_and_left_out(tiny_model: Model, tmp_path:
 
 
 def test_photos_go_the_way_of_adapt(tiny_model: Model, write_objects: Callable[..., Path]) -> None:
-    from litecli.datasets import read_dataset
+    from litecli.tasks.datasets import read_dataset
 
     dataset = read_dataset([write_objects({"keys": 3, "mug": 3})])
     encoder = Encoder(tiny_model.folder)

@@ -6,11 +6,11 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from litecli import film, generator
-from litecli.backbone import Backbone
 from litecli.config import Preprocess
 from litecli.errors import ExitCode, LiteError
-from litecli.model import FewShotModel
+from litecli.networks import film, generator
+from litecli.networks.backbone import Backbone
+from litecli.networks.model import FewShotModel
 
 # timm's name, image size, kinds of norm layers, and how many.
 NETWORKS = [

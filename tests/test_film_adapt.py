@@ -14,17 +14,19 @@ import pytest
 import torch
 from torch import nn
 
-from litecli import folding, library, passes, personalize, predictions, storage
+from litecli import library, storage
 from litecli.config import TASK_GRAPH
-from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.heads import HEADS
-from litecli.images import load_input
-from litecli.model import FewShotModel
-from litecli.model_files import Model, open_model
-from litecli.model_folder import check_graph, load_model, model_config, write_model
-from litecli.model_heads import generated_head, head_of
-from litecli.profile import Profile, to_tensors
+from litecli.heads.heads import HEADS
+from litecli.library.model_files import Model, open_model
+from litecli.library.profile import Profile, to_tensors
+from litecli.networks import folding, passes
+from litecli.networks.encoder import Encoder
+from litecli.networks.model import FewShotModel
+from litecli.networks.model_folder import check_graph, load_model, model_config, write_model
+from litecli.networks.model_heads import generated_head, head_of
+from litecli.personal import personalize, predictions
+from litecli.photos.images import load_input
 
 from .small_models import SIDE, build_cnaps
 
@@ -386,7 +388,8 @@ def test_torch_is_never_imported(model: Model, write_objects: Callable[..., Path
     script = f"""
 import sys
 from pathlib import Path
-from litecli import library, personalize, predictions
+from litecli import library
+from litecli.personal import personalize, predictions
 model = library.open_model(Path({str(model.folder)!r}))
 learned = personalize.adapt(Path({str(folder)!r}), model, name="mine")
 library.save_profile(learned.profile)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from litecli.errors import ExitCode, LiteError
-from litecli.folders import Scan, list_photos, scan_objects
+from litecli.photos.folders import Scan, list_photos, scan_objects
 
 
 def make(root: Path, *files: str) -> Path:

@@ -20,11 +20,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from litecli import images, library, memory
+from litecli import library, memory
 from litecli.cli import main
 from litecli.config import ENCODER_GRAPH, TASK_GRAPH, WEIGHTS_FILE, Preprocess
 from litecli.errors import PhotoError
-from litecli.model_folder import model_config, write_model
+from litecli.networks.model_folder import model_config, write_model
+from litecli.photos import images
 
 from .mutants import (
     ODD_VALUES,

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from litecli.film import SET_FEATURES, Generator, SetEncoder
-from litecli.generator import FilmLayer
+from litecli.networks.film import SET_FEATURES, Generator, SetEncoder
+from litecli.networks.generator import FilmLayer
 
 # Every layer has another number of channels; the second has no shift.
 LAYERS = (

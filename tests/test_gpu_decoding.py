@@ -12,7 +12,8 @@ import torch
 import torchvision.io
 from PIL import Image, ImageCms
 
-from litecli import gpu_decoding, images, pixels
+from litecli.photos import images
+from litecli.pictures import gpu_decoding, pixels
 
 DEVICE = torch.device(os.environ.get("LITECLI_TEST_DEVICE", "cpu"))
 SIDE = 50

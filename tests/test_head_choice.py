@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from litecli.confidence import best_temperature
-from litecli.head_choice import AUTO_HEADS, choose_head
-from litecli.heads import HEADS
-from litecli.labelled import unit_rows
-from litecli.photo_counts import USUAL, count_correction_strength
-from litecli.ridge import LAMBDAS, USUAL_LAMBDA
+from litecli.heads.choice import AUTO_HEADS, choose_head
+from litecli.heads.confidence import best_temperature
+from litecli.heads.heads import HEADS
+from litecli.heads.labelled import unit_rows
+from litecli.heads.photo_counts import USUAL, count_correction_strength
+from litecli.heads.ridge import LAMBDAS, USUAL_LAMBDA
 
 
 def photos(counts, dim, noise, seed=0):

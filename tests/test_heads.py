@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from litecli.heads import HEADS
-from litecli.labelled import held_out_batches, unit_rows
-from litecli.photo_counts import USUAL, count_correction_strength
-from litecli.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
+from litecli.heads.heads import HEADS
+from litecli.heads.labelled import held_out_batches, unit_rows
+from litecli.heads.photo_counts import USUAL, count_correction_strength
+from litecli.heads.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
 
 NAMES = tuple(HEADS)
 LABELS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 0, 1])  # class 2 has one photo

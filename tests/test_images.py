@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageDraw, ImageFilter, ImageOps, JpegImagePlugin
 from pillow_heif import HeifImagePlugin  # noqa: F401 (registers HEIF, so that tests can write it)
 
-from litecli import colours, decoding, images, memory
+from litecli import memory
 from litecli.config import Preprocess
 from litecli.errors import ExitCode, PhotoError
+from litecli.photos import colours, decoding, images
 
 ORIENTATION = 0x0112
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -463,7 +464,8 @@ def test_a_thread_waits_while_others_hold_many_pixels(monkeypatch):
 @pytest.mark.skipif(not memory.resident(), reason="the system does not tell")
 def test_a_large_picture_takes_little_more_than_its_pixels():
     code = (
-        "import sys; from litecli import images, memory; from PIL import PngImagePlugin\n"
+        "import sys; from litecli import memory; from litecli.photos import images\n"
+        "from PIL import PngImagePlugin\n"
         "data = sys.stdin.buffer.read(); before = memory.resident()\n"
         "images.open_photo(data, 448); print(memory.peak_resident() - before)"
     )
@@ -613,7 +615,8 @@ def test_photo_hash_is_the_sha256_of_the_bytes():
 def test_reading_a_jpeg_imports_no_more_than_it_needs(tmp_path):
     (tmp_path / "a.jpg").write_bytes(encode(picture(), "JPEG"))
     code = (
-        "import sys; from pathlib import Path; from litecli import images, config\n"
+        "import sys; from pathlib import Path\n"
+        "from litecli import config; from litecli.photos import images\n"
         f"images.load_input(Path({str(tmp_path / 'a.jpg')!r}), config.Preprocess())\n"
         "heavy = {'pillow_heif', 'PIL.ImageCms', 'PIL.TiffImagePlugin', 'torch', 'onnxruntime'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -627,7 +630,7 @@ def test_a_noisy_file_leaves_stderr_clean(tmp_path):
     place = tiff.index(struct.pack("<HH", 315, 2))
     tiff[place + 4 : place + 8] = struct.pack("<I", 1 << 24)  # longer than the file
     (tmp_path / "a.tif").write_bytes(tiff)
-    code = "import sys; from pathlib import Path; from litecli import images\n"
+    code = "import sys; from pathlib import Path; from litecli.photos import images\n"
     code += "images.open_photo(Path(sys.argv[1]))"
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.tif")],

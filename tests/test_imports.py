@@ -1,6 +1,7 @@
 """The architecture, read off the syntax trees: one direction of imports, a torch-free side."""
 
 import ast
+import graphlib
 import re
 import sys
 import tomllib
@@ -14,82 +15,70 @@ import litecli
 PACKAGE = Path(litecli.__file__).parent
 ROOT = Path(__file__).parent.parent
 
-# A file imports only from rows above its own. A new file has to find its row.
-LAYERS = (
-    "errors config events threads",
-    "labelled walk drawn_shapes drawn_backgrounds episodes profile image_stream storage encoder",
-    "memory colours lite changes",
-    "decoding folders drawn ridge generator generated_head photo_counts datasets data_folder",
-    "model_files weights hub graph network_parts run_folder task_size maml mahalanobis prototypes",
-    "devices drawn_classes mahalanobis_held_out mahalanobis_gradient mahalanobis_dense ranks film",
-    "torchrun backbone images heads same_shot model_library profile_library",
-    "torch_encoder profile_changes confidence pixels model_tensors augment gpu_decoding",
-    "library folding model_heads advice sides head_choice composites",
-    "selfcheck training_data teacher passes strangers atlas",
-    "findings support audit_data audit_plot audit_moments",
-    "personalize predictions report",
-    "model report_page",
-    "model_folder solvers task_cost",
-    "baselines",
-    "methods",
-    "evaluation",
-    "stages validation",
-    "supervised_batches episodic best_model",
-    "supervised run_setup",
-    "rehearsal audit audit_learner",
-    "memory_fit",
-    "planning",
-    "training_loop",
-    "training",
-    "cli",
-    "__main__",
+# A part of the package, a file or a folder, imports only from those before it.
+PARTS = (
+    *("errors", "config", "storage", "threads", "memory", "image_stream", "lite"),
+    *("photos", "drawn", "heads", "library", "networks", "tasks"),
+    *("personal", "evaluation", "pictures", "training", "audit", "cli", "__main__"),
 )
-ROW = {name: row for row, names in enumerate(LAYERS) for name in names.split()}
-
-# Everything else runs without torch: adapt, classify, profiles and help start in a moment.
-TORCH_SIDE = {
-    *("ranks", "torchrun", "best_model", "run_setup", "supervised_batches", "training_loop"),
-    *("augment", "lite", "film", "weights", "backbone", "graph", "teacher", "model", "evaluation"),
-    *("stages", "supervised", "episodic", "planning", "validation", "devices", "training"),
-    *("rehearsal", "task_size", "task_cost", "maml", "solvers", "baselines", "methods", "audit"),
-    *("audit_learner", "audit_moments", "torch_encoder", "hub", "mahalanobis_gradient"),
-    *("composites", "atlas", "image_stream", "mahalanobis_dense", "network_parts"),
-    *("gpu_decoding", "model_folder", "memory_fit"),
+# adapt, classify, profiles and help start in a moment: all of these run without torch ...
+TORCH_FREE = {
+    *("errors", "config", "storage", "threads", "memory"),
+    *("photos", "drawn", "heads", "library", "personal", "cli"),
+    *("networks.encoder", "networks.generator", "networks.folding", "networks.passes"),
+    *("networks.strangers", "networks.model_heads"),
+    *("tasks.episodes", "tasks.datasets", "tasks.drawn_classes"),
+    *("pictures.pixels", "pictures.training_data", "audit.data", "audit.plot", "training.events"),
 }
-# What the torch-free side may load from there inside a function, when it is handed torch tensors.
-HANDED_TENSORS = {"heads": {"mahalanobis_gradient", "mahalanobis_dense"}}
+# ... but for two, which heads.heads loads when it is handed torch's tensors.
+TORCH_SIDE = {"heads.mahalanobis_gradient", "heads.mahalanobis_dense"}
+LOADS_TORCH_SIDE = {"heads.heads"}
 TORCH = {"torch", "torchvision", "timm"}
 HOMES = {
     "typer": {"cli"},
     "click": {"cli"},
     "rich": {"cli"},
-    "timm": {"backbone"},
-    "huggingface_hub": {"hub"},
+    "timm": {"networks.backbone"},
+    "huggingface_hub": {"networks.hub"},
     "safetensors": {"storage"},
-    "PIL": {"colours", "decoding", "images", "drawn", "drawn_backgrounds"},
-    "onnxruntime": {"encoder"},
-    "sklearn": {"baselines"},
-    "jinja2": {"report_page"},
+    "PIL": {
+        *("photos.colours", "photos.decoding", "photos.images"),
+        *("drawn.scenes", "drawn.backgrounds"),
+    },
+    "onnxruntime": {"networks.encoder"},
+    "sklearn": {"evaluation.baselines"},
+    "jinja2": {"personal.report_page"},
     "platformdirs": {"storage"},
-    "filelock": {"data_folder", "run_folder"},
+    "filelock": {"library.data_folder", "training.run_folder"},
 }
 # What the files of cli/ may load before a command runs: --help answers at once.
 LIGHT = ("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__version__")
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
-
+FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 
 MOST_LINES = 260
 LONGER = {
-    "backbone.py": "the only file that knows timm; a second one would know it too",
+    "networks/backbone.py": "the only file that knows timm; a second one would know it too",
     "cli/meta_train.py": "one parameter a setting, each with its help",
 }
 
 
-def home(path: Path) -> str:
-    """The file's name in LAYERS; the files of cli/ count as one."""
-    parts = path.relative_to(PACKAGE).parts
-    return parts[0] if len(parts) > 1 else path.stem
+def shown(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def dotted(path: Path) -> str:
+    """The module's name below litecli."""
+    return shown(path).removesuffix(".py").replace("/", ".")
+
+
+def part(module: str) -> str:
+    """The name in PARTS that a module belongs to."""
+    return module.partition(".")[0]
+
+
+MODULES = {dotted(path) for path in FILES} | {"library"}  # the one folder that is a door
 
 
 def imports(node: ast.AST, functions: bool = True) -> Iterator[str]:
@@ -108,13 +97,17 @@ def imports(node: ast.AST, functions: bool = True) -> Iterator[str]:
 
 
 def modules(path: Path, functions: bool = True) -> set[str]:
-    """The names of LAYERS that a file imports."""
-    found = set()
-    for name in imports(ast.parse(path.read_text(encoding="utf-8")), functions):
-        package, _, rest = name.partition(".")
-        if package == "litecli" and rest.split(".")[0] in ROW:
-            found.add(rest.split(".")[0])
-    return found
+    """The modules of litecli that a file imports."""
+    names = imports(ast.parse(path.read_text(encoding="utf-8")), functions)
+    return {name.removeprefix("litecli.") for name in names} & MODULES
+
+
+def in_home(module: str, homes: set[str]) -> bool:
+    return module in homes or part(module) in homes
+
+
+def is_torch_free(module: str) -> bool:
+    return in_home(module, TORCH_FREE) and module not in TORCH_SIDE
 
 
 def packages(path: Path) -> set[str]:
@@ -132,13 +125,13 @@ def test_the_reader_of_imports_sees_them_all() -> None:
     assert set(imports(tree, functions=False)) == {"a.b", "c", "c.d", "tried"}
 
 
-def test_every_file_has_a_row_and_every_row_its_files() -> None:
-    assert {home(path) for path in FILES} == set(ROW)
+def test_every_file_belongs_to_a_part() -> None:
+    assert {part(dotted(path)) for path in FILES} == set(PARTS)
 
 
 def test_files_are_short() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
-    long = {path.relative_to(PACKAGE).as_posix() for path in FILES if lines[path] > MOST_LINES}
+    long = {shown(path) for path in FILES if lines[path] > MOST_LINES}
     assert long == set(LONGER)
 
 
@@ -152,34 +145,47 @@ def test_every_package_that_is_imported_is_declared() -> None:
     assert {spelt.get(name, name).lower().replace("_", "-") for name in names} <= declared
 
 
-def test_readme_lists_every_file() -> None:
+def test_readme_lists_every_part_from_the_ground_up() -> None:
     table = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Files")[2]
     listed = re.findall(r"^\| `(\S+)` \|", table, re.MULTILINE)
-    assert len(listed) == len(set(listed)) and all((ROOT / name).exists() for name in listed)
-    files = {f"litecli/{path.name}" for path in PACKAGE.glob("*.py")} - {"litecli/__init__.py"}
-    assert {name for name in listed if name.endswith(".py")} == files
+    assert all((ROOT / name).exists() for name in listed)
+    ours = [name for name in listed if name.startswith("litecli/")]
+    assert [name.split("/")[1].removesuffix(".py") for name in ours] == list(PARTS)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
+def test_a_folder_tells_what_its_files_are(folder: Path) -> None:
+    told = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    listed = re.findall(r"^(\w+\.py)  ", told or "", re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in FILES if path.parent == folder)
+
+
+@pytest.mark.parametrize("path", FILES, ids=shown)
 def test_imports_point_down(path: Path) -> None:
-    own = home(path)
-    above = {name for name in modules(path) if ROW[name] >= ROW[own]}
-    assert above <= ({"cli"} if own == "cli" else set())
+    own = part(dotted(path))
+    others = {part(name) for name in modules(path)} - {own}
+    assert not {name for name in others if PARTS.index(name) > PARTS.index(own)}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph = {dotted(path): modules(path) for path in FILES if part(dotted(path)) != "cli"}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if is_torch_free(dotted(path))], ids=shown)
 def test_the_torch_free_side_stays_free(path: Path) -> None:
-    if home(path) in TORCH_SIDE or home(path) == "cli":
-        return
-    assert not packages(path) & TORCH
-    assert not modules(path) & TORCH_SIDE - HANDED_TENSORS.get(home(path), set())
-    assert not modules(path, functions=False) & TORCH_SIDE
+    heavy = {name for name in modules(path, functions=False) if not is_torch_free(name)}
+    if part(dotted(path)) != "cli":  # a command may ask for torch's side as it runs
+        heavy |= packages(path) & TORCH
+        later = {name for name in modules(path) if not is_torch_free(name)}
+        heavy |= later - TORCH_SIDE if dotted(path) in LOADS_TORCH_SIDE else later
+    assert not heavy
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=shown)
 def test_packages_stay_at_home(path: Path) -> None:
-    astray = {name for name in packages(path) if home(path) not in HOMES.get(name, {home(path)})}
-    assert not astray
+    own = dotted(path)
+    assert not {name for name in packages(path) & set(HOMES) if not in_home(own, HOMES[name])}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "cli").glob("*.py")), ids=lambda p: p.name)

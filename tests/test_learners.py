@@ -10,8 +10,8 @@ import torch
 
 from litecli import lite
 from litecli.config import LEARNERS, EpisodeConfig, TrainConfig
-from litecli.episodic import EpisodicStage
-from litecli.run_setup import initial_model
+from litecli.training.episodic import EpisodicStage
+from litecli.training.run_setup import initial_model
 
 from .small_stages import SIDE, assert_same_gradients, gradients, stage_of
 

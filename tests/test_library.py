@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from litecli import data_folder, library, storage
+from litecli import library, storage
 from litecli.config import MODEL_KEY, PROFILE_KEY
 from litecli.errors import ExitCode, LiteError
-from litecli.model_files import Model
-from litecli.profile import Profile, from_tensors, to_tensors
+from litecli.library import data_folder
+from litecli.library.model_files import Model
+from litecli.library.profile import Profile, from_tensors, to_tensors
 
 
 def make_profile(name: str = "garage", folder: str = "/photos/garage", seed: int = 0) -> Profile:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from litecli import lite
-from litecli.heads import HEADS
+from litecli.heads.heads import HEADS
 from litecli.image_stream import parts, read_ahead
 from litecli.lite import Film, Learner, Subset, Task
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from litecli import lite
-from litecli.backbone import Backbone
 from litecli.config import Preprocess
 from litecli.lite import Subset, Task
-from litecli.model import FewShotModel
+from litecli.networks.backbone import Backbone
+from litecli.networks.model import FewShotModel
 
 NUM_SUPPORT, NUM_BACK = 5, 2
 WHOLE = Subset(torch.arange(NUM_SUPPORT), torch.ones(NUM_SUPPORT))

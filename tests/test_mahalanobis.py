@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli.heads import HEADS
-from litecli.labelled import eigenbasis, held_out_batches, one_hot
-from litecli.mahalanobis import (
+from litecli.heads.heads import HEADS
+from litecli.heads.labelled import eigenbasis, held_out_batches, one_hot
+from litecli.heads.mahalanobis import (
     BLOCK,
     TORCH_BLOCK,
     _inverse_of_lower,
@@ -16,7 +16,7 @@ from litecli.mahalanobis import (
     mahalanobis_offsets,
     mahalanobis_scores,
 )
-from litecli.mahalanobis_dense import dense_classes, dense_scores
+from litecli.heads.mahalanobis_dense import dense_classes, dense_scores
 
 HEAD = HEADS["mahalanobis"]
 COUNTS = {

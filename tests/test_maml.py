@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from litecli import maml
+from litecli.evaluation import maml
 from litecli.lite import Task
 
 WAY, RATE = 3, 0.2

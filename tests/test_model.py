@@ -10,13 +10,14 @@ import onnxruntime
 import pytest
 import torch
 
-from litecli import backbone, graph, hub, storage, weights
+from litecli import storage
 from litecli.config import MODEL_KEY, NAMED_NETWORKS, WEIGHTS_FILE
-from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model import FewShotModel
-from litecli.model_files import Model, open_model
-from litecli.model_folder import check_graph, fetch, load_model, model_config, write_model
+from litecli.library.model_files import Model, open_model
+from litecli.networks import backbone, graph, hub, weights
+from litecli.networks.encoder import Encoder
+from litecli.networks.model import FewShotModel
+from litecli.networks.model_folder import check_graph, fetch, load_model, model_config, write_model
 
 NETWORKS = {  # name -> image size, and whether it has batch norms to fuse
     "mobilenetv3_small_050": (64, True),

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from litecli import backbone
-from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_files import open_model
-from litecli.model_folder import fetch, load_model
-from litecli.network_parts import (
+from litecli.library.model_files import open_model
+from litecli.networks import backbone
+from litecli.networks.encoder import Encoder
+from litecli.networks.model_folder import fetch, load_model
+from litecli.networks.parts import (
     batch_norm_layers,
     count_macs,
     features_and_maps,

@@ -12,22 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litecli import (
-    confidence,
-    images,
-    library,
-    personalize,
-    predictions,
-    same_shot,
-    selfcheck,
-    storage,
-    support,
-)
-from litecli.encoder import Encoder
+from litecli import library, storage
 from litecli.errors import ExitCode, LiteError
-from litecli.model_files import Model
-from litecli.passes import Engine
-from litecli.profile import Profile, to_tensors
+from litecli.heads import confidence
+from litecli.library.model_files import Model
+from litecli.library.profile import Profile, to_tensors
+from litecli.networks.encoder import Encoder
+from litecli.networks.passes import Engine
+from litecli.personal import personalize, predictions, same_shot, selfcheck, support
+from litecli.photos import images
 
 FOUR = {"keys": 6, "mug": 6, "bowl": 6, "wallet": 6}
 
@@ -441,7 +434,8 @@ def test_torch_is_never_imported(
     script = f"""
 import sys
 from pathlib import Path
-from litecli import library, personalize, predictions
+from litecli import library
+from litecli.personal import personalize, predictions
 model = library.open_model(Path({str(tiny_model.folder)!r}))
 learned = personalize.adapt(Path({str(folder)!r}), model, name="mine")
 library.save_profile(learned.profile)

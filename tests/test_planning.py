@@ -5,10 +5,12 @@ import itertools
 import pytest
 import torch
 
-from litecli import backbone, memory, planning
+from litecli import memory
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
-from litecli.model import FewShotModel
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.training import planning
 
 SIDE = 64
 TASK = EpisodeConfig(way_max=10, support_max=500, query=10)

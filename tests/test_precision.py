@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from litecli.config import TrainConfig
-from litecli.devices import use_bf16
-from litecli.events import Started
-from litecli.model import FewShotModel
+from litecli.networks.devices import use_bf16
+from litecli.networks.model import FewShotModel
+from litecli.training.events import Started
 
 from .small_runs import events_of
 from .small_stages import SIDE, stage_of, supervised_stage

@@ -17,16 +17,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from litecli import backbone, ranks, storage, torchrun
+from litecli import storage
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
-from litecli.episodes import Source
-from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
-from litecli.model import FewShotModel
-from litecli.model_files import open_model
-from litecli.ranks import Ranks
-from litecli.run_folder import to_toml
-from litecli.training import meta_train
+from litecli.library.model_files import open_model
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.tasks.episodes import Source
+from litecli.training import ranks, torchrun
+from litecli.training.episodic import EpisodicStage
+from litecli.training.ranks import Ranks
+from litecli.training.run_folder import to_toml
+from litecli.training.training import meta_train
 
 from .small_runs import NETWORK, SIDE, SMALL_RUN
 
@@ -39,8 +41,8 @@ import json, math, os, signal, sys, time
 from datetime import timedelta
 from pathlib import Path
 import numpy, torch
-from litecli import best_model, episodic, ranks, run_folder, storage
-from litecli import torchrun, training, training_loop
+from litecli import storage
+from litecli.training import best_model, episodic, loop, ranks, run_folder, torchrun, training
 from litecli.cli import main
 
 def write_tensors(model, config, folder, texts):
@@ -389,11 +391,11 @@ def test_the_others_wait_for_the_first_as_long_as_it_takes(
 ) -> None:
     """Not as long as processes wait for each other at the start, which is minutes."""
     slow = """
-seconds, validate = [3], training_loop.validate
+seconds, validate = [3], loop.validate
 def validate_late(*arguments):
     time.sleep(seconds.pop() if seconds else 0)
     return validate(*arguments)
-training_loop.validate = validate_late
+loop.validate = validate_late
 torchrun.WAITING = timedelta(seconds=2)
 """
     ended = launch(config, 2, setup=slow)

@@ -14,15 +14,18 @@ import torch
 from PIL import Image
 from torch import nn
 
-from litecli import backbone, memory, memory_fit, pixels, rehearsal, task_size
+from litecli import memory
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
-from litecli.episodes import Source
 from litecli.errors import ExitCode, LiteError
-from litecli.events import Finished, Started
 from litecli.image_stream import parts
-from litecli.memory_fit import fit
-from litecli.model import FewShotModel
-from litecli.rehearsal import Rehearsal
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.pictures import pixels
+from litecli.tasks.episodes import Source
+from litecli.training import memory_fit, rehearsal, task_size
+from litecli.training.events import Finished, Started
+from litecli.training.memory_fit import fit
+from litecli.training.rehearsal import Rehearsal
 
 from .small_runs import assert_same_outcome, events_of, outcome, stop_after
 
@@ -175,8 +178,8 @@ FITTED_RUN = """
 import json, sys
 from litecli import memory
 from litecli.config import EpisodeConfig, TrainConfig
-from litecli.events import Finished, Started
-from litecli.training import meta_train
+from litecli.training.events import Finished, Started
+from litecli.training.training import meta_train
 
 data, out = sys.argv[1:]
 task = EpisodeConfig(way_min=2, way_max=6, support_min=4, support_max=30, query=5)

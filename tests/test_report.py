@@ -15,12 +15,20 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from litecli import images, library, storage
-from litecli.advice import ObjectFacts, advice
-from litecli.personalize import adapt
-from litecli.profile import Profile, from_tensors, to_tensors
-from litecli.report import Report, Unknown, report
-from litecli.report_page import Answered, answers_page, bars, matrix, profile_page, spread_out
+from litecli import library, personal, storage
+from litecli.library.profile import Profile, from_tensors, to_tensors
+from litecli.personal.advice import ObjectFacts, advice
+from litecli.personal.personalize import adapt
+from litecli.personal.report import Report, Unknown, report
+from litecli.personal.report_page import (
+    Answered,
+    answers_page,
+    bars,
+    matrix,
+    profile_page,
+    spread_out,
+)
+from litecli.photos import images
 
 NASTY = ("<script>alert(1)</script>", "a[/]b", '"x" onload="y', "{{ 7 * 7 }}", "tab\there‮")
 
@@ -437,7 +445,7 @@ def test_neither_torch_nor_the_network_runtime_is_loaded(run, folder: Path) -> N
 
 
 def test_colours_can_be_read() -> None:
-    style = (Path(storage.__file__).parent / "templates" / "style.css").read_text()
+    style = (Path(personal.__file__).parent / "templates" / "style.css").read_text()
     themes = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[:2]
     assert len(themes) == 2 and "dark" in themes[1]
     for theme in themes:
@@ -507,7 +515,7 @@ def report_of(
     checked: int,
 ) -> Report:
     """A report with only what the matrix needs."""
-    from litecli.report import MixUp
+    from litecli.personal.report import MixUp
 
     nothing = Unknown(0.0, np.empty(0), np.empty(0))
     return Report(

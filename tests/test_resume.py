@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litecli import (
-    best_model,
-    storage,
-    training_loop,
-)
+from litecli import storage
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
-from litecli.events import Finished, Started, Stepped, Validated
-from litecli.run_folder import RunFolder, to_toml
+from litecli.training import best_model, loop
+from litecli.training.events import Finished, Started, Stepped, Validated
+from litecli.training.run_folder import RunFolder, to_toml
 
 from .small_models import write_network
 from .small_runs import (
@@ -85,8 +82,8 @@ def test_a_run_that_is_stopped_once_ends_the_same(
         ("torch.nn.functional.cross_entropy", 2),  # in a supervised step
         ("torch.optim.AdamW.step", 2),
         ("torch.nn.utils.clip_grad_norm_", 5),  # in a step of episodes
-        ("litecli.training_loop.validate", 3),
-        ("litecli.best_model.write_model", 1),
+        ("litecli.training.loop.validate", 3),
+        ("litecli.training.best_model.write_model", 1),
     ],
 )
 def test_ctrl_c_in_the_middle_of_a_step_leaves_a_state_that_goes_on(
@@ -95,7 +92,7 @@ def test_ctrl_c_in_the_middle_of_a_step_leaves_a_state_that_goes_on(
     whole = replace(config, out=str(tmp_path / "whole"))
     events_of(whole)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_loop, "SAVE_EVERY", -1.0)
+        patch.setattr(loop, "SAVE_EVERY", -1.0)
         interrupt(patch, place, call)
         with pytest.raises(KeyboardInterrupt):
             events_of(config)
@@ -125,7 +122,8 @@ def interrupt(patch: pytest.MonkeyPatch, place: str, call: int) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from litecli import best_model, storage, training, training_loop
+from litecli import storage
+from litecli.training import best_model, loop, training
 from litecli.cli.train_config import read_toml
 from litecli.config import TrainConfig
 
@@ -135,7 +133,7 @@ def write_tensors(model, config, folder, texts):
 
 best_model.write_model = write_tensors
 training.RunFolder.draw_curves = lambda self: None
-training_loop.SAVE_EVERY = -1.0  # a state after every step
+loop.SAVE_EVERY = -1.0  # a state after every step
 rename, saves = Path.rename, []
 
 def killing(self, target):

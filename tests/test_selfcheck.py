@@ -5,9 +5,10 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from litecli import confidence, selfcheck
-from litecli.heads import HEADS
-from litecli.labelled import eigenbasis
+from litecli.heads import confidence
+from litecli.heads.heads import HEADS
+from litecli.heads.labelled import eigenbasis
+from litecli.personal import selfcheck
 
 DIM = 48
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from litecli import drawn
 from litecli.cli.train_config import read_toml
 from litecli.config import TrainConfig
-from litecli.encoder import Encoder
-from litecli.model_files import open_model
-from litecli.model_folder import load_model
-from litecli.personalize import adapt
-from litecli.predictions import classify
+from litecli.drawn import scenes
+from litecli.library.model_files import open_model
+from litecli.networks.encoder import Encoder
+from litecli.networks.model_folder import load_model
+from litecli.personal.personalize import adapt
+from litecli.personal.predictions import classify
 
 MODELS = Path(__file__).parent.parent / "models"
 FOLDERS = sorted(path for path in MODELS.iterdir() if path.is_dir())
@@ -46,9 +46,9 @@ def test_its_graph_and_its_torch_network_agree(folder: Path) -> None:
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_it_tells_drawn_objects_apart(folder: Path, tmp_path: Path) -> None:
     model = open_model(folder)
-    objects = drawn.OBJECTS[:4]
-    drawn.write_folder(tmp_path / "learn", objects, 4, seed=0)
-    new = drawn.write_folder(tmp_path / "new", objects, 4, seed=1)
+    objects = scenes.OBJECTS[:4]
+    scenes.write_folder(tmp_path / "learn", objects, 4, seed=0)
+    new = scenes.write_folder(tmp_path / "new", objects, 4, seed=1)
     profile = adapt(tmp_path / "learn", model, name="drawn").profile
     answers = classify(new, profile, model, allow_unknown=False)
     right = [Path(answer.path).parent.name == answer.label for answer in answers]

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litecli import confidence, images, model_heads, personalize, predictions, sides
 from litecli.config import Preprocess
-from litecli.encoder import Encoder
-from litecli.model_files import Model
-from litecli.profile import Profile
+from litecli.heads import confidence
+from litecli.library.model_files import Model
+from litecli.library.profile import Profile
+from litecli.networks import model_heads
+from litecli.networks.encoder import Encoder
+from litecli.personal import personalize, predictions, sides
+from litecli.photos import images
 
 SIDE = 32  # pixels, an input of the tiny network
 COLOURS = {"keys": (200, 40, 40), "mug": (40, 180, 60), "bowl": (50, 70, 210)}

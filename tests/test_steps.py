@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from litecli import lite
-from litecli.episodic import EpisodicStage
 from litecli.lite import Subset
+from litecli.training.episodic import EpisodicStage
 
 from .small_stages import assert_same_gradients, stage_of, supervised_stage
 

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from litecli import backbone, confidence
 from litecli.cli.adapt_output import forecast_text
 from litecli.config import Preprocess
-from litecli.encoder import Encoder
-from litecli.model import FewShotModel
-from litecli.model_files import Model, open_model
-from litecli.model_folder import model_config, write_model
-from litecli.personalize import adapt
-from litecli.strangers import NUM_STRANGERS, stranger_inputs, stranger_tensor, strangers_of
+from litecli.heads import confidence
+from litecli.library.model_files import Model, open_model
+from litecli.networks import backbone
+from litecli.networks.encoder import Encoder
+from litecli.networks.model import FewShotModel
+from litecli.networks.model_folder import model_config, write_model
+from litecli.networks.strangers import NUM_STRANGERS, stranger_inputs, stranger_tensor, strangers_of
+from litecli.personal.personalize import adapt
 
 OBJECTS = {"keys": 3, "mug": 3, "bowl": 2}
 

@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from litecli import (
-    augment,
-    backbone,
-    supervised,
-    supervised_batches,
-)
-from litecli.atlas import Atlas
 from litecli.config import PretrainConfig, TrainConfig
-from litecli.episodes import Source
-from litecli.model import FewShotModel
-from litecli.teacher import LiveTeacher
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.pictures import augment
+from litecli.pictures.atlas import Atlas
+from litecli.tasks.episodes import Source
+from litecli.training import supervised, supervised_batches
+from litecli.training.teacher import LiveTeacher
 
 from .small_models import write_network
 from .small_runs import NETWORK, SIDE, opened

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from litecli import backbone, planning, task_cost, task_size
 from litecli.config import GRADIENTS, LEARNERS, EpisodeConfig, TrainConfig, head_of
-from litecli.episodes import Source, sample_episode
-from litecli.episodic import EpisodicStage
-from litecli.model import FewShotModel
+from litecli.networks import backbone
+from litecli.networks.model import FewShotModel
+from litecli.tasks.episodes import Source, sample_episode
+from litecli.training import planning, task_cost, task_size
+from litecli.training.episodic import EpisodicStage
 
 SIDE = 32
 SOURCE = Source(

@@ -10,12 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from litecli import backbone, images, pixels, teacher
-from litecli.augment import standardised
-from litecli.encoder import Encoder
 from litecli.errors import ExitCode, LiteError
-from litecli.model_files import Model, open_model
-from litecli.teacher import KeptTeacher, LiveTeacher
+from litecli.library.model_files import Model, open_model
+from litecli.networks import backbone
+from litecli.networks.encoder import Encoder
+from litecli.photos import images
+from litecli.pictures import pixels
+from litecli.pictures.augment import standardised
+from litecli.training import teacher
+from litecli.training.teacher import KeptTeacher, LiveTeacher
 
 from .small_models import write_network
 

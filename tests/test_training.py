@@ -10,23 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from litecli import (
-    backbone,
-    episodic,
-    run_setup,
-    supervised,
-    supervised_batches,
-)
 from litecli.cli.train_config import read_toml
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
-from litecli.encoder import Encoder
-from litecli.episodic import EpisodicStage
 from litecli.errors import ExitCode, LiteError
-from litecli.events import Finished, Preparing, Started, Stepped, Validated
-from litecli.model import FewShotModel
-from litecli.model_files import open_model
-from litecli.run_folder import RunFolder, to_toml
-from litecli.training import meta_train
+from litecli.library.model_files import open_model
+from litecli.networks import backbone
+from litecli.networks.encoder import Encoder
+from litecli.networks.model import FewShotModel
+from litecli.training import episodic, run_setup, supervised, supervised_batches
+from litecli.training.episodic import EpisodicStage
+from litecli.training.events import Finished, Preparing, Started, Stepped, Validated
+from litecli.training.run_folder import RunFolder, to_toml
+from litecli.training.training import meta_train
 
 from .small_runs import (
     NETWORK,

@@ -10,19 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from litecli import (
-    drawn_classes,
-    episodic,
-    gpu_decoding,
-    images,
-    run_setup,
-    supervised_batches,
-    training_data,
-)
 from litecli.config import TrainConfig
-from litecli.episodes import Episode
 from litecli.errors import ExitCode, LiteError
-from litecli.pixels import PixelStore
+from litecli.photos import images
+from litecli.pictures import gpu_decoding, training_data
+from litecli.pictures.pixels import PixelStore
+from litecli.tasks import drawn_classes
+from litecli.tasks.episodes import Episode
+from litecli.training import episodic, run_setup, supervised_batches
 
 from .small_runs import SIDE, opened
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from litecli import validation
-from litecli.backbone import Backbone
 from litecli.config import Preprocess, TrainConfig
-from litecli.episodes import Source
-from litecli.events import Validating
-from litecli.model import FewShotModel
-from litecli.training_data import TrainingData
-from litecli.validation import COSTLY_TASKS
+from litecli.networks.backbone import Backbone
+from litecli.networks.model import FewShotModel
+from litecli.pictures.training_data import TrainingData
+from litecli.tasks.episodes import Source
+from litecli.training import validation
+from litecli.training.events import Validating
+from litecli.training.validation import COSTLY_TASKS
 
 CLASSES, PHOTOS, OTHERS = 6, 8, 3  # a class has three photos more that are not for validation
 CONFIG = TrainConfig(val_tasks=60, chunk=16, inner_steps=3, inner_lr=0.5)

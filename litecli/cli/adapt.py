@@ -75,7 +75,9 @@ def adapt(
     ] = False,
 ) -> int | None:
     """Learn your objects from a folder of photos."""
-    from litecli import folders, library, personalize, walk
+    from litecli import library
+    from litecli.personal import personalize
+    from litecli.photos import folders, walk
 
     out = common.out
     check_head(head)

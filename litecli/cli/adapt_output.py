@@ -7,10 +7,10 @@ from litecli.cli.output import Output, show_skipped
 from litecli.cli.texts import counted, duration, shortened
 
 if TYPE_CHECKING:
-    from litecli.changes import Changes
-    from litecli.folders import Scan, Skipped
-    from litecli.personalize import Adaptation
-    from litecli.profile import Profile
+    from litecli.library.profile import Profile
+    from litecli.personal.changes import Changes
+    from litecli.personal.personalize import Adaptation
+    from litecli.photos.folders import Scan, Skipped
 
 OBJECTS_NAMED = 3  # that are new, or gone
 

@@ -9,9 +9,9 @@ from litecli.cli.report import check_page, save_page
 from litecli.cli.texts import percent
 
 if TYPE_CHECKING:
-    from litecli.predictions import Prediction
-    from litecli.profile import Profile
-    from litecli.report_page import Answered
+    from litecli.library.profile import Profile
+    from litecli.personal.predictions import Prediction
+    from litecli.personal.report_page import Answered
 
 WORTH_NAMING = 0.05  # probability from which another object is named beside a known one
 MOST_OTHERS = 2
@@ -34,7 +34,7 @@ class AnswerPage:
 
     def add(self, answer: "Prediction") -> None:
         """Keep an answer, with a small picture of its photo."""
-        from litecli.report_page import Answered
+        from litecli.personal.report_page import Answered
 
         best = ranked(answer)
         others = [f"{label} ({percent(share)})" for label, share in best if share >= WORTH_NAMING]
@@ -54,7 +54,7 @@ class AnswerPage:
 
     def save(self) -> None:
         """Write the page, all of it or nothing; raises LiteError (MACHINE)."""
-        from litecli.report_page import answers_page
+        from litecli.personal.report_page import answers_page
 
         has_own = any(self.own.values())
         page = answers_page(self.answers, self.profile.name, len(self.profile.labels), has_own)

@@ -11,7 +11,7 @@ from litecli.cli.options import csv_not_written
 from litecli.cli.targets import check_target, start_of
 
 if TYPE_CHECKING:
-    from litecli.predictions import Prediction
+    from litecli.personal.predictions import Prediction
 
 HEADER_LINE = ",".join(CSV_HEADER).encode()
 

@@ -8,7 +8,7 @@ from litecli.cli.output import Output
 from litecli.cli.texts import counted, escaped, percent, shortened, shortened_path
 
 if TYPE_CHECKING:
-    from litecli.predictions import Prediction
+    from litecli.personal.predictions import Prediction
 
 CSV_HEADER = ("path", "label", "known", "confidence", "second", "second_confidence", "error")
 SURE, PROBABLY = 0.9, 0.6  # confidence from which a person reads these words

@@ -16,9 +16,9 @@ from litecli.config import LEARNERS
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.audit_data import AuditData, AuditSettings
-    from litecli.audit_moments import Row
-    from litecli.model import FewShotModel
+    from litecli.audit.data import AuditData, AuditSettings
+    from litecli.audit.moments import Row
+    from litecli.networks.model import FewShotModel
 
 COLUMNS = ("gradient", "H", "bias", "noise", "spread", "cosine", "biased")
 HEADER = ("part", *COLUMNS)  # of the CSV file
@@ -82,13 +82,16 @@ def audit(
     if plot is not None:
         ours = starts_with(b"\x89PNG", b"Matplotlib")
         check_target(plot, "--plot", kind="picture", is_ours=ours, suggested="audit.png")
-    from litecli import audit as engine
-    from litecli import audit_data, audit_learner, audit_plot, library, storage
-    from litecli.devices import resolve_device
+    from litecli import library, storage
+    from litecli.audit import audit as engine
+    from litecli.audit import data as audit_data
+    from litecli.audit import plot as audit_plot
+    from litecli.audit.learner import open_learner
+    from litecli.networks.devices import resolve_device
 
     out, device = common.out, resolve_device(common.device)
     found = library.find_model(model)
-    opened, new = audit_learner.open_learner(found, learner, image_size, seed)
+    opened, new = open_learner(found, learner, image_size, seed)
     settings = audit_data.AuditSettings(way, support, query, tasks, draws, sizes, seed)
     side = opened.backbone.preprocess.resize_side
     if data is None:

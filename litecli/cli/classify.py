@@ -26,7 +26,7 @@ from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.predictions import Prediction
+    from litecli.personal.predictions import Prediction
 
 STDIN = "-"
 NAMED_IN_ERRORS = 5
@@ -83,7 +83,8 @@ def classify(
     ] = False,
 ) -> int | None:
     """Name your objects in new photos, or say that they are unknown."""
-    from litecli import library, predictions
+    from litecli import library
+    from litecli.personal import predictions
 
     out = common.out
     on_the_processor(common, "classify")
@@ -156,7 +157,7 @@ def image_from_stdin() -> bytes:
             "litecli classify - < photo.jpg",
             code=ExitCode.USAGE,
         )
-    from litecli.decoding import MAX_FILE_BYTES
+    from litecli.photos.decoding import MAX_FILE_BYTES
 
     data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)  # one more than can be used: it says so
     if not data:

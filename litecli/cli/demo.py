@@ -15,7 +15,7 @@ from litecli.cli.texts import counted, duration, percent
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.predictions import Prediction
+    from litecli.personal.predictions import Prediction
 
 NUM_OBJECTS = 6
 NUM_PHOTOS = 6  # of each object, to learn from
@@ -41,7 +41,8 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
 ) -> None:
     """See it work on drawn objects; needs no photos."""
-    from litecli import library, personalize, predictions
+    from litecli import library
+    from litecli.personal import personalize, predictions
 
     out = common.out
     on_the_processor(common, "demo")
@@ -158,19 +159,19 @@ def is_demo(name: str) -> bool:
 
 def chosen_objects() -> tuple[list[str], list[str]]:
     """The drawn objects that are learned, and those that are strangers."""
-    from litecli import drawn
+    from litecli.drawn import scenes
 
-    names = drawn.OBJECTS[:: max(1, len(drawn.OBJECTS) // (NUM_OBJECTS + NUM_STRANGERS))]
+    names = scenes.OBJECTS[:: max(1, len(scenes.OBJECTS) // (NUM_OBJECTS + NUM_STRANGERS))]
     return list(names[:NUM_OBJECTS]), list(names[NUM_OBJECTS : NUM_OBJECTS + NUM_STRANGERS])
 
 
 def draw_all(place: Path, seed: int) -> tuple[Path, Path]:
     """Draw the objects to learn, and new pictures of them and of strangers; the two folders."""
-    from litecli import drawn
+    from litecli.drawn import scenes
 
     known, strangers = chosen_objects()
     objects, new = place / OBJECTS_FOLDER, place / "new_photos"
-    drawn.write_folder(objects, known, NUM_PHOTOS, 2 * seed, SIDE)
-    drawn.write_folder(new, known, NUM_NEW, 2 * seed + 1, SIDE)
-    drawn.write_folder(new, strangers, 1, 2 * seed + 1, SIDE)
+    scenes.write_folder(objects, known, NUM_PHOTOS, 2 * seed, SIDE)
+    scenes.write_folder(new, known, NUM_NEW, 2 * seed + 1, SIDE)
+    scenes.write_folder(new, strangers, 1, 2 * seed + 1, SIDE)
     return objects, new

@@ -9,9 +9,9 @@ from litecli.cli.options import Common, no_cuda, on_the_processor
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.encoder import PhotoEncoder
-    from litecli.model_files import Model
-    from litecli.passes import Engine
+    from litecli.library.model_files import Model
+    from litecli.networks.encoder import PhotoEncoder
+    from litecli.networks.passes import Engine
 
 # One core takes about 0.011 s of mobilenetv2_100 for a photo, and reads it in 0.026 s, which a GPU
 # does not spare it. A start of ten seconds (torch, timm, CUDA) is won back from 900 photos a core
@@ -71,7 +71,7 @@ def choose_engine(
         return None
     if common.device == "mps":
         on_the_processor(common, "adapt")
-    from litecli.passes import Engine
+    from litecli.networks.passes import Engine
 
     device = "cuda" if there and common.device in ("auto", "cuda") else "cpu"
     if device == "cpu":  # as many photos at once as there are cores: one thread for each
@@ -84,6 +84,6 @@ def choose_engine(
 
 def _torch_encoder(model: "Model", device: str) -> "PhotoEncoder":
     """Imports timm, which takes seconds: in a thread, while photos are read."""
-    from litecli.torch_encoder import TorchEncoder
+    from litecli.networks.torch_encoder import TorchEncoder
 
     return TorchEncoder(model, device)

@@ -15,7 +15,7 @@ from litecli.config import BASELINES, Baseline
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.evaluation import Evaluation
+    from litecli.evaluation.evaluation import Evaluation
 
 JSON_FIELDS = [
     "model",
@@ -98,7 +98,8 @@ def evaluate(
         )
     if csv_file is not None:
         check_csv(csv_file)
-    from litecli import evaluation, library
+    from litecli import library
+    from litecli.evaluation import evaluation
 
     found = library.find_model(model)
     if not ((chosen is not None and chosen.on_photos) or (chosen is None and found.config.film)):

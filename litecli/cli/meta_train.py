@@ -309,7 +309,7 @@ def run(common: Common, config: TrainConfig, resume: bool, dry_run: bool) -> Non
     if dry_run:
         train_progress.show_plan(common.out, config)
         return
-    from litecli import training
+    from litecli.training import training
 
     events = training.meta_train(config, resume, offline=common.offline)
     train_progress.show_training(common.out, events, config)

@@ -148,7 +148,8 @@ def fetch(
 ) -> None:
     """Make a model from a pretrained network."""
     check_head(head)
-    from litecli import library, model_folder
+    from litecli import library
+    from litecli.networks import model_folder
 
     name = library.check_name(name or network.removeprefix("hf-hub:").rpartition("/")[2])
     common.out.say(f"Making model {name} of {network} ...")

@@ -14,7 +14,7 @@ from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.folders import Skipped
+    from litecli.photos.folders import Skipped
 
 WORDS = 8  # of a file's name that came without quotes, at most
 
@@ -95,7 +95,7 @@ def show_unsearched(out: Output, subfolders: int) -> None:
 
 
 def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skipped], int]":
-    from litecli import folders
+    from litecli.photos import folders
 
     path = Path(argument)
     found, skipped = folders.list_photos(path, recursive)
@@ -115,7 +115,7 @@ def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skippe
 
 def _subfolders(folder: Path) -> int:
     """How many folders are in a folder, those of cameras and systems (.git, @eaDir) not counted."""
-    from litecli.walk import Walk
+    from litecli.photos.walk import Walk
 
     with os.scandir(folder) as entries:
         any_there = any(entry.is_dir() for entry in entries)

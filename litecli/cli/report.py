@@ -11,7 +11,7 @@ from litecli.cli.targets import check_target, start_of
 from litecli.cli.texts import counted, size
 
 if TYPE_CHECKING:
-    from litecli.report import Report
+    from litecli.personal.report import Report
 
 EXAMPLES = (
     "litecli report",
@@ -37,8 +37,8 @@ def report(
 ) -> None:
     """Show what is learned, mixed up and missing, with pictures."""
     from litecli import library
-    from litecli.report import report as facts_of
-    from litecli.report_page import profile_page
+    from litecli.personal.report import report as facts_of
+    from litecli.personal.report_page import profile_page
 
     out = common.out
     learned = library.load_profile(profile)
@@ -61,7 +61,7 @@ def report(
 
 def check_page(path: Path, folder: str, flag: str, inputs: Iterable[Path] = ()) -> None:
     """Raise LiteError (USAGE) where a page must not be written; see `check_target`."""
-    from litecli.report_page import MARK_WITHIN, is_ours
+    from litecli.personal.report_page import MARK_WITHIN, is_ours
 
     check_target(
         path,

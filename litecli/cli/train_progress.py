@@ -12,7 +12,7 @@ from litecli.cli.texts import duration, size
 from litecli.config import TrainConfig
 
 if TYPE_CHECKING:
-    from litecli import events
+    from litecli.training import events
 
 SCHEMA = "litecli.meta-train/1"
 LONG = 3600.0  # seconds; a run that takes longer says so at its first steps
@@ -49,7 +49,7 @@ class _Shown:
 
     def show(self, event: "events.Event") -> None:
         """Show one event."""
-        from litecli import events
+        from litecli.training import events
 
         if self.out.json:
             kind = type(event).__name__.lower()
@@ -124,7 +124,7 @@ class _Shown:
 
 def show_plan(out: Output, config: TrainConfig) -> None:
     """Print what a run would do and cost, without doing it."""
-    from litecli import planning
+    from litecli.training import planning
 
     plan = planning.plan(config)
     if out.json:

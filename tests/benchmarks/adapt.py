@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from made_photos import environment, write_photos
 
-from litecli import images, library
-from litecli.encoder import Encoder
-from litecli.model_files import Model
+from litecli import library
+from litecli.library.model_files import Model
+from litecli.networks.encoder import Encoder
+from litecli.photos import images
 from litecli.threads import in_order, workers
 
 LITECLI = (sys.executable, "-m", "litecli")

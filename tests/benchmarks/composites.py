@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from litecli import images
+from litecli.photos import images
 
 HEIGHT, RATIOS, SHARES = 400, (4 / 3, 16 / 9), (0.9, 0.7, 0.5)
 # At an end or in the middle of the longer side, and the object's share of the picture's height.

@@ -20,12 +20,12 @@ import torch
 
 from litecli import lite
 from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
-from litecli.episodes import sample_episode
-from litecli.episodic import EpisodicStage
-from litecli.ranks import Ranks
-from litecli.run_setup import initial_model
-from litecli.supervised import SupervisedStage
-from litecli.training_data import TrainingData, open_data
+from litecli.pictures.training_data import TrainingData, open_data
+from litecli.tasks.episodes import sample_episode
+from litecli.training.episodic import EpisodicStage
+from litecli.training.ranks import Ranks
+from litecli.training.run_setup import initial_model
+from litecli.training.supervised import SupervisedStage
 
 
 def timed(work: Callable[[], object]) -> float:

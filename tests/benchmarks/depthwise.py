@@ -13,7 +13,7 @@ import time
 import timm
 import torch
 
-from litecli.devices import depthwise_in_fp32
+from litecli.networks.devices import depthwise_in_fp32
 
 NETWORKS = ("mobilenetv4_conv_small", "mobilenetv2_100", "efficientnet_b0", "convnext_atto")
 

@@ -25,16 +25,17 @@ import numpy as np
 import torch
 from made_photos import MEGAPIXELS_12, environment, write_photos
 
-from litecli import backbone, library
+from litecli import library
 from litecli.cli.engine import CUDA_TOGETHER
-from litecli.encoder import Encoder, PhotoEncoder
-from litecli.model_files import Model
+from litecli.library.model_files import Model
+from litecli.networks import backbone
+from litecli.networks.encoder import Encoder, PhotoEncoder
+from litecli.networks.torch_encoder import CUDA_CHUNK, TorchEncoder
 from litecli.threads import in_order, workers
-from litecli.torch_encoder import CUDA_CHUNK, TorchEncoder
 
 FP32 = "import sys; from litecli.cli import main; sys.exit(main())"
 BF16 = (
-    "from functools import partial; from litecli import torch_encoder as t; "
+    "from functools import partial; from litecli.networks import torch_encoder as t; "
     "t.TorchEncoder = partial(t.TorchEncoder, bf16=True); " + FP32
 )
 SECONDS_ALONE = 2.0  # that the network alone runs, after its first photos

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from unknowns import Collection, Task, chosen_head, crops_of, draw, read_collection
 
-from litecli.heads import Head
-from litecli.model_library import find_model
-from litecli.selfcheck import FORECAST_PHOTOS, check_support, expected_accuracy
+from litecli.heads.heads import Head
+from litecli.library.model_library import find_model
+from litecli.personal.selfcheck import FORECAST_PHOTOS, check_support, expected_accuracy
 
 ASKED = 15  # new photos of each object, at most
 MOST_OBJECTS, MOST_PHOTOS = 12, 12

@@ -4,8 +4,8 @@
 
 Both ways turn files into uint8 squares of 224 px, as a training run does for its cache. `loader`
 is Pillow, which decodes to a smaller size, in one thread a core. `nvJPEG` is
-`litecli.gpu_decoding`: whole pictures, many at once, shrunk on the device. With `--device cpu`
-torchvision decodes on the processor, to try the script.
+`litecli.pictures.gpu_decoding`: whole pictures, many at once, shrunk on the device. With
+`--device cpu` torchvision decodes on the processor, to try the script.
 """
 
 import argparse
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from made_photos import MEGAPIXELS_12, write_photos
 
-from litecli import gpu_decoding, images
+from litecli.photos import images
+from litecli.pictures import gpu_decoding
 from litecli.threads import in_order, workers
 
 SIDE = 224

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from litecli import backbone, lite
-from litecli.devices import resolve_device
-from litecli.model import FewShotModel
+from litecli import lite
+from litecli.networks import backbone
+from litecli.networks.devices import resolve_device
+from litecli.networks.model import FewShotModel
 
 WAY, QUERIES, CHUNK, H = 10, 40, 40, 40
 SUPPORTS = (40, 100, 200, 500, 1000)

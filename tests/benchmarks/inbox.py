@@ -22,7 +22,7 @@ from adapt import decode, shared
 from made_photos import environment, write_photos
 
 from litecli import library
-from litecli.encoder import Encoder
+from litecli.networks.encoder import Encoder
 from litecli.threads import in_order
 
 LITECLI = (sys.executable, "-m", "litecli")

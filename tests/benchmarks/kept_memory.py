@@ -18,9 +18,9 @@ import torch
 
 from litecli import memory
 from litecli.config import PretrainConfig, TrainConfig
-from litecli.episodes import Source
-from litecli.run_setup import initial_model
-from litecli.supervised import SupervisedStage
+from litecli.tasks.episodes import Source
+from litecli.training.run_setup import initial_model
+from litecli.training.supervised import SupervisedStage
 
 BLOCK = 5  # steps of one kind before the other; the first of them finds the other's memory
 

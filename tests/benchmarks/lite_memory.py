@@ -28,11 +28,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
     """Bytes before and at the peak of one task."""
     import torch
 
-    from litecli import backbone, lite, memory
-    from litecli.augment import View
+    from litecli import lite, memory
     from litecli.image_stream import ImagesByNumber
-    from litecli.model import FewShotModel
-    from litecli.pixels import PixelStore
+    from litecli.networks import backbone
+    from litecli.networks.model import FewShotModel
+    from litecli.pictures.augment import View
+    from litecli.pictures.pixels import PixelStore
 
     device = torch.device(arguments.device)
     built = backbone.build(arguments.backbone, "none", arguments.size)
@@ -77,7 +78,7 @@ def store_squares(folder: Path, count: int) -> None:
     """Write `count` squares of noise as the cache of a training run."""
     import numpy as np
 
-    from litecli import pixels
+    from litecli.pictures import pixels
 
     def square(number: int) -> np.ndarray:
         rng = np.random.default_rng(number)

@@ -18,11 +18,12 @@ from collections.abc import Callable
 
 import torch
 
-from litecli import backbone, lite
+from litecli import lite
 from litecli.config import FILM_LEARNERS, head_of
-from litecli.devices import resolve_device
 from litecli.image_stream import parts
-from litecli.model import FewShotModel
+from litecli.networks import backbone
+from litecli.networks.devices import resolve_device
+from litecli.networks.model import FewShotModel
 
 WAY = 10
 QUERIES = (40, 500)  # one batch; 13 batches

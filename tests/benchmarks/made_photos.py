@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from litecli.drawn import class_view
+from litecli.drawn.scenes import class_view
 from litecli.threads import workers
 
 MEGAPIXELS_12 = (4032, 3024)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litecli.heads import HEADS
+from litecli.heads.heads import HEADS
 
 HEAD = HEADS["mahalanobis"]
 QUERIES = 5  # of each class

@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from litecli.encoder import Encoder
-from litecli.model_files import open_model
+from litecli.library.model_files import open_model
+from litecli.networks.encoder import Encoder
 
 LITECLI = (sys.executable, "-m", "litecli")
 PHOTOS_TIMED = 50

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli.datasets import read_dataset
-from litecli.encoder import Encoder
-from litecli.evaluation import encode_dataset, one_source
-from litecli.heads import HEADS
-from litecli.model_library import find_model
+from litecli.evaluation.evaluation import encode_dataset, one_source
+from litecli.heads.heads import HEADS
+from litecli.library.model_library import find_model
+from litecli.networks.encoder import Encoder
+from litecli.tasks.datasets import read_dataset
 
 ASKED = 5  # new photos of each object
 

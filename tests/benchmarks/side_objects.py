@@ -24,14 +24,16 @@ import numpy as np
 from composites import PLACES, pictures
 from PIL import Image
 
-from litecli import confidence, images, selfcheck, sides
 from litecli.config import Preprocess
-from litecli.datasets import read_dataset
-from litecli.encoder import Encoder
 from litecli.errors import PhotoError
-from litecli.head_choice import choose_head
-from litecli.heads import HEADS
-from litecli.model_library import Model, find_model
+from litecli.heads import confidence
+from litecli.heads.choice import choose_head
+from litecli.heads.heads import HEADS
+from litecli.library.model_library import Model, find_model
+from litecli.networks.encoder import Encoder
+from litecli.personal import selfcheck, sides
+from litecli.photos import images
+from litecli.tasks.datasets import read_dataset
 
 WAY, STRANGERS, SEED = 5, 60, 5
 # The looks at a photo, each one network input.

@@ -17,14 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli import confidence, images, same_shot, selfcheck
-from litecli.datasets import read_dataset
-from litecli.encoder import Encoder
 from litecli.errors import PhotoError
-from litecli.heads import HEADS, Head
-from litecli.model_heads import head_of
-from litecli.model_library import Model, find_model
-from litecli.strangers import strangers_of
+from litecli.heads import confidence
+from litecli.heads.heads import HEADS, Head
+from litecli.library.model_library import Model, find_model
+from litecli.networks.encoder import Encoder
+from litecli.networks.model_heads import head_of
+from litecli.networks.strangers import strangers_of
+from litecli.personal import same_shot, selfcheck
+from litecli.photos import images
+from litecli.tasks.datasets import read_dataset
 from litecli.threads import in_order
 
 SETTINGS = ((5, 1), (5, 2), (5, 3), (5, 5), (20, 5))  # objects, photos of each

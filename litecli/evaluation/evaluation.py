@@ -1,0 +1,214 @@
+"""Accuracy on few-shot tasks, with its interval and what adapting costs."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from litecli.config import Baseline
+from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli.evaluation.methods import choose_method
+from litecli.evaluation.solvers import TaskSolver
+from litecli.library.model_files import Model
+from litecli.networks import backbone
+from litecli.networks.encoder import Encoder
+from litecli.networks.parts import count_macs
+from litecli.photos import images
+from litecli.tasks.datasets import Dataset, read_dataset
+from litecli.tasks.episodes import Episode, Source, sample_fixed
+from litecli.threads import in_order
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean query accuracy of the tasks (a fraction), its 95 % interval, and the cost to adapt."""
+
+    accuracy: float
+    ci95: float  # 1.96 x sample standard deviation / sqrt(tasks)
+    tasks: int
+    way: int
+    shots: int
+    query: int
+    head: str
+    baseline: str  # "" = the model's own way, or a head
+    images: int
+    classes: int
+    skipped: int
+    short_classes: int  # classes with too few photos for `shots` and one query
+    adapt_seconds: float  # from decoded support photos to a classifier, median
+    adapt_macs: int  # multiply-accumulates of the networks over one task's support set, mean
+    adapt_parameters: int  # numbers that adapting sets, median
+    passes: int  # over the support set; a gradient step is three forward passes
+    images_per_second: float  # decoded and encoded
+
+
+def evaluate(
+    folder: Path,
+    model: Model,
+    *,
+    way: int = 5,
+    shots: int = 5,
+    query: int = 15,
+    tasks: int = 600,
+    seed: int = 0,
+    head: str | None = None,
+    lam: float | None = None,
+    baseline: Baseline | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], Progress] | None = None,
+) -> Evaluation:
+    """Accuracy of `model` on tasks drawn from a folder of class folders.
+
+    Photos go through the loader, the preprocessing and the graph that `adapt` and `classify` use.
+    `head` is one of config.HEADS or auto (chosen per task by leave-one-out); None is the model's
+    own. A `baseline` adapts the model's plain network in its own way instead. Gradient steps on
+    photos and FiLM run through torch on `device`, and hold the decoded photos in memory.
+    `progress(label)` makes the function that is told (done, total).
+    Raises LiteError: too few classes or photos for the task (INPUT).
+    """
+    dataset = read_dataset([folder])
+    one_source(dataset, folder, way)  # too few classes: say so before any photo is read
+    encoder = Encoder(model.folder)
+    method = choose_method(model, encoder, head, lam, baseline, device)
+    squares: dict[int, np.ndarray] | None = {} if method.needs_photos else None
+    started = time.perf_counter()
+    shown = progress("Photos") if progress else None
+    crops, usable = encode_dataset(dataset, encoder, model, shown, squares)
+    rate = int(usable.sum()) / max(time.perf_counter() - started, 1e-9)
+    source = one_source(dataset.keep(usable), folder, way)
+    check_shots(source, folder, shots)
+
+    solver = method.solver(crops, squares or {})
+    accuracies, seconds, sizes, numbers = [], [], [], []
+    shown = progress("Tasks") if progress and method.needs_photos else None
+    for k in range(tasks):
+        episode = sample_fixed(source, way, shots, query, seed, k)
+        accuracy, taken, num_parameters = solve_task(solver, episode)
+        accuracies.append(accuracy)
+        seconds.append(taken + len(episode.support) * method.seconds_ahead)
+        sizes.append(len(episode.support))
+        numbers.append(num_parameters)
+        if shown is not None:
+            shown(k + 1, tasks)
+    mean, ci95 = mean_and_interval(accuracies)
+    macs = method.passes * network_macs(model) + method.other_macs
+    return Evaluation(
+        accuracy=mean,
+        ci95=ci95,
+        tasks=tasks,
+        way=way,
+        shots=shots,
+        query=query,
+        head=method.head,
+        baseline=baseline.name if baseline else "",
+        images=int(usable.sum()),
+        classes=len(source.classes),
+        skipped=int((~usable).sum()),
+        short_classes=short_classes(source, shots),
+        adapt_seconds=float(np.median(seconds)),
+        adapt_macs=round(float(np.mean(sizes)) * macs),
+        adapt_parameters=int(np.median(numbers)),
+        passes=method.passes,
+        images_per_second=rate,
+    )
+
+
+def one_source(dataset: Dataset, folder: Path, way: int) -> Source:
+    """The folder's classes, or LiteError (INPUT) when there are fewer than `way`."""
+    found, people = dataset.num_classes(), len(dataset.sources)
+    if people > 1:
+        raise LiteError(
+            f"{folder} holds the objects of {people} people, not one collection.",
+            "Tasks are drawn from one folder of class folders.",
+            f"litecli evaluate {folder / dataset.sources[0].name}",
+            code=ExitCode.INPUT,
+        )
+    if found < way:
+        raise LiteError(
+            f"{folder} has {found} usable classes; a {way}-way task needs {way}.",
+            fix=f"--way {found}" if found >= 2 else "",
+            code=ExitCode.INPUT,
+        )
+    return dataset.sources[0]
+
+
+def check_shots(source: Source, folder: Path, shots: int) -> None:
+    """LiteError (INPUT) when no class has a photo to ask about beside its `shots`."""
+    most = max(len(pool) for pool in source.support)
+    if most <= shots:
+        raise LiteError(
+            f"No class in {folder} has more than {shots} photos; a {shots}-shot task needs that.",
+            fix=f"--shots {most - 1}",
+            code=ExitCode.INPUT,
+        )
+
+
+def short_classes(source: Source, shots: int) -> int:
+    """How many classes give a task fewer than `shots` support photos."""
+    kept = 1 if source.query is None else 0  # one photo is always left to ask about
+    return sum(len(pool) - kept < shots for pool in source.support)
+
+
+def encode_dataset(
+    dataset: Dataset,
+    encoder: Encoder,
+    model: Model,
+    progress: Progress | None,
+    squares: dict[int, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features float32 [n, looks, D] of every photo, and which could be read, bool [n].
+
+    `squares` is given the decoded photos by number, uint8 [S, S, 3].
+    """
+    preprocess = model.config.preprocess
+
+    def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+        try:
+            looks, _ = images.load_looks(path, preprocess)
+        except PhotoError:
+            return None
+        return looks[0], encoder.each_look(images.to_input(looks, preprocess))
+
+    count = len(dataset.paths)
+    shape = (count, len(preprocess.crops), model.config.num_features)
+    features = np.zeros(shape, np.float32)
+    usable = np.zeros(count, bool)
+    for n, seen in enumerate(in_order(read, dataset.paths)):
+        if seen is not None:
+            square, features[n] = seen
+            usable[n] = True
+            if squares is not None:
+                squares[n] = square
+        if progress is not None:
+            progress(n + 1, count)
+    return features, usable
+
+
+def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]:
+    """Share of an episode's query photos that are named rightly after learning its support set.
+
+    Also the seconds that learning took, and how many numbers it set.
+    """
+    started = time.perf_counter()
+    classifier = solver.adapt(episode.support, episode.support_labels)
+    seconds = time.perf_counter() - started
+    named = classifier.scores(episode.query).argmax(axis=1)
+    return float((named == episode.query_labels).mean()), seconds, classifier.num_parameters
+
+
+def network_macs(model: Model) -> int:
+    """Multiply-accumulates of the model's network for one photo."""
+    config = model.config
+    network = backbone.rebuild(config.architecture, config.architecture_args, config.pooled)
+    preprocess = model.config.preprocess
+    return len(preprocess.crops) * count_macs(network.eval(), preprocess.image_size)
+
+
+def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and the half-width of its 95 % interval, 1.96 s / sqrt(n)."""
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return float(np.mean(values)), 1.96 * spread / len(values) ** 0.5

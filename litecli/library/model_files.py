@@ -1,0 +1,93 @@
+"""One model's folder, opened without torch: which files it has, and what its config says.
+
+A model is a folder: model.safetensors (its config is JSON in the header), encoder.onnx (the graph
+alone; its weights are in model.safetensors), with FiLM task.onnx (the same of the set encoder),
+recipe.toml, README.md (the card).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from litecli import storage
+from litecli.config import (
+    ENCODER_GRAPH,
+    MODEL_KEY,
+    MODEL_SCHEMA,
+    TASK_GRAPH,
+    WEIGHTS_FILE,
+    ModelConfig,
+)
+from litecli.errors import ExitCode, LiteError
+from litecli.library.data_folder import quoted
+
+_FILES = (WEIGHTS_FILE, ENCODER_GRAPH)  # the fingerprint is over these
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that can be used: its folder was found and its config was read."""
+
+    name: str
+    folder: Path
+    config: ModelConfig
+    fingerprint: str  # sha256 over model.safetensors and the graphs
+    named: bool = True  # False: used by its folder, and found again only there
+
+
+def open_model(folder: Path, name: str | None = None) -> Model:
+    """The model in a folder; its name is the config's unless given.
+
+    Raises LiteError (MISSING): a file is absent or damaged, or a newer litecli wrote the model.
+    """
+    for file in _FILES:
+        _check_file(folder, file)
+    config = read_config(folder)
+    files = (*_FILES, TASK_GRAPH) if config.film else _FILES
+    _check_file(folder, files[-1])
+    fingerprint = storage.files_sha256([folder / file for file in files])
+    return Model(name or config.name, folder, config, fingerprint, named=name is not None)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """What a model folder says of itself.
+
+    Raises LiteError (MISSING): its file is absent or damaged, or a newer litecli wrote the model.
+    """
+    header = storage.read_metadata(folder / WEIGHTS_FILE).get(MODEL_KEY, "null")
+    try:
+        data = json.loads(header)
+        newer = data.get("schema", 0) > MODEL_SCHEMA
+        config = None if newer else ModelConfig.from_dict(data)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged_model(folder, f"Its description cannot be read ({error}).") from error
+    if config is None:
+        raise LiteError(
+            f"The model in {folder} was made by a newer litecli.",
+            fix="pip install --upgrade litecli",
+            code=ExitCode.MISSING,
+        )
+    return config
+
+
+def damaged_model(folder: Path, why: str) -> LiteError:
+    """The error (MISSING) of a model whose files are there but cannot be right."""
+    return LiteError(
+        f"The model in {folder} is damaged.",
+        why,
+        "fetch or add it again: litecli models --help",
+        code=ExitCode.MISSING,
+    )
+
+
+def _check_file(folder: Path, file: str) -> None:
+    if not (folder / file).is_file():
+        inner = folder / "model"
+        raise LiteError(
+            f"{folder} is not a model: it has no {file}.",
+            "A model is a folder with model.safetensors and encoder.onnx, with FiLM task.onnx too.",
+            f"litecli models add {quoted(inner)}"
+            if (inner / file).is_file()
+            else "litecli models list, or make one: litecli models fetch small",
+            code=ExitCode.MISSING,
+        )

@@ -1,0 +1,199 @@
+"""A run's images: folders or drawn objects, decoded once, split into training and validation."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from litecli import threads
+from litecli.config import TrainConfig
+from litecli.errors import ExitCode, LiteError
+from litecli.photos.images import photo_hash
+from litecli.pictures import pixels
+from litecli.pictures.pixels import PixelStore, ReadAll
+from litecli.tasks.datasets import Dataset, read_dataset
+from litecli.tasks.drawn_classes import drawn_dataset, drawn_image
+from litecli.tasks.episodes import Source, hold_out_classes
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Decoded squares by number, and the sources of training and validation tasks."""
+
+    store: PixelStore
+    key: str  # names these images
+    training: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    warnings: tuple[str, ...]
+    overlaps: tuple[str, ...] = ()  # what validation shares with training, in words
+
+    @property
+    def squares(self) -> Callable[[int], np.ndarray]:
+        """Image number -> uint8 [side, side, 3]."""
+        return self.store.__getitem__
+
+    def summary(self) -> str:
+        """One line: which collections, how many classes and images."""
+        names = ", ".join(source.name for source in self.training[:6])
+        more = f" and {len(self.training) - 6} more" if len(self.training) > 6 else ""
+        classes = sum(len(source.classes) for source in self.training)
+        images = sum(len(pool) for source in self.training for pool in source.support)
+        return f"{names}{more} ({classes} classes, {images} images)"
+
+
+def open_data(
+    config: TrainConfig, cache: Path, read_all: ReadAll | None = None
+) -> Iterator[tuple[int, int] | TrainingData]:
+    """Decode what is not cached yet, yielding (done, total), and at last the TrainingData.
+
+    Photos are decoded by `read_all`, else by the loader. Raises LiteError (INPUT) when no class
+    of two usable photos is left to train or validate on.
+    """
+    dataset, held_out = _dataset(config)
+    workers = threads.workers(config.workers)
+    if config.data:
+        yield from pixels.cache_photos(dataset.paths, _side(config), cache, workers, read_all)
+    else:
+        draw = partial(drawn_image, seed=config.seed, side=_side(config))
+        count, key = len(dataset.paths), _key(config, dataset)
+        yield from pixels.cache(draw, count, key, cache, workers)
+    yield _training_data(config, dataset, held_out, cache)
+
+
+def shared_data(config: TrainConfig, cache: Path) -> TrainingData:
+    """What another process has decoded into `cache`; nothing is decoded, as that one reads it.
+
+    Raises LiteError (MACHINE) where the photos that are here are not those that it found.
+    """
+    dataset, held_out = _dataset(config)
+    if not pixels.is_whole(cache, _key(config, dataset)):
+        raise LiteError(
+            "A process of this run finds other photos than the first one.",
+            "They have changed since, or each machine has its own.",
+            "the same command, once the folders no longer change",
+            code=ExitCode.MACHINE,
+        )
+    return _training_data(config, dataset, held_out, cache)
+
+
+def _dataset(config: TrainConfig) -> tuple[Dataset, int]:
+    """The images of a run, and how many sources at their end are for validation alone."""
+    if not config.data:
+        if config.val:
+            raise LiteError(
+                f"--val {config.val} needs DATA to train on.",
+                "Drawn objects are validated on drawn objects.",
+                f"litecli meta-train DATA --val {config.val}",
+                code=ExitCode.USAGE,
+            )
+        return drawn_dataset(), 0
+    if not config.val:
+        return read_dataset(config.data), 0
+    return read_dataset([*config.data, config.val]), len(read_dataset([config.val]).sources)
+
+
+def _side(config: TrainConfig) -> int:
+    """Pixels of a stored square's side; photos leave room for the centre crop of adapt."""
+    return round(config.image_size / 0.875) if config.data else config.image_size
+
+
+def _key(config: TrainConfig, dataset: Dataset) -> str:
+    """Names the stored squares."""
+    if config.data:
+        return pixels.photos_key(dataset.paths, _side(config))
+    return f"drawn {config.seed} {config.image_size} {len(dataset.paths)}"
+
+
+def _training_data(
+    config: TrainConfig, dataset: Dataset, held_out: int, cache: Path
+) -> TrainingData:
+    """The decoded images, split into training and validation."""
+    store = PixelStore(cache)
+    training, validation, overlaps = _split(config, dataset, store.usable, held_out)
+    alone = [source.name for source in (*training, *validation) if len(source.classes) < 2]
+    training, validation = (
+        [source for source in part if len(source.classes) > 1] for part in (training, validation)
+    )
+    if not training or not validation:
+        usable = dataset.keep(store.usable).num_classes()
+        raise LiteError(
+            f"{usable} usable classes are too few to train and validate on.",
+            "Classes are held out of every folder of fifteen classes or more.",
+            "--val DATA with other classes",
+            code=ExitCode.INPUT,
+        )
+    warnings = [f"{overlap}: its accuracy will flatter" for overlap in overlaps]
+    warnings += [f"{name}: one class has no other to be told from, left out" for name in alone]
+    warnings += _too_few_classes(config, training)
+    unread = int((~store.usable).sum())
+    if unread:
+        warnings.append(f"{unread} files could not be read as photos and are left out")
+    key = json.loads((cache / "index.json").read_text())["key"]
+    return TrainingData(
+        store, key, tuple(training), tuple(validation), tuple(warnings), tuple(overlaps)
+    )
+
+
+def _split(
+    config: TrainConfig, dataset: Dataset, usable: np.ndarray, held_out: int
+) -> tuple[list[Source], list[Source], list[str]]:
+    """Training sources, validation sources (the last `held_out`), and what the two share."""
+    if not held_out:
+        sources = dataset.keep(usable).sources
+        training, validation = hold_out_classes(sources, config.val_share, config.seed)
+        return training, validation, []
+    first = len(dataset.sources) - held_out
+    training, validation = (
+        list(replace(dataset, sources=part).keep(usable).sources)
+        for part in (dataset.sources[:first], dataset.sources[first:])
+    )
+    overlaps = list(_overlaps(dataset.paths, training, validation))
+    if overlaps and config.strict_split:
+        raise LiteError(
+            f"With --strict-split, {overlaps[0]}.",
+            fix="--val DATA that the training does not see",
+            code=ExitCode.USAGE,
+        )
+    return training, validation, overlaps
+
+
+def _too_few_classes(config: TrainConfig, training: Sequence[Source]) -> list[str]:
+    """A warning where no training source has as many classes as tasks ask for."""
+    most = max(len(source.classes) for source in training)
+    if config.episodes.way_min > most:
+        return [f"tasks have at most {most} classes, not {config.episodes.way_min}"]
+    if config.data and config.episodes.way_max > most:
+        return [f"tasks have at most {most} classes, not {config.episodes.way_max}"]
+    return []
+
+
+def _overlaps(
+    paths: Sequence[Path], training: Sequence[Source], validation: Sequence[Source]
+) -> Iterator[str]:
+    """What validation shares with training: classes, by name, and photos, by their bytes."""
+    known = {c for source in training for c in source.classes}
+    shared = [c for source in validation for c in source.classes if c in known]
+    if shared:
+        yield f"validation overlaps training in {len(shared)} classes ({shared[0]})"
+    trained = _by_length(paths, training)
+    both = []
+    for length, asked in _by_length(paths, validation).items():  # only these can be the same
+        hashes = {photo_hash(path.read_bytes()) for path in trained.get(length, ())}
+        both += [path for path in asked if hashes and photo_hash(path.read_bytes()) in hashes]
+    if both:
+        name = f"{both[0].parent.name}/{both[0].name}"
+        yield f"validation overlaps training in {len(both)} photos ({name})"
+
+
+def _by_length(paths: Sequence[Path], sources: Sequence[Source]) -> dict[int, list[Path]]:
+    """The photos of some sources by the length of their files; those that are gone are left out."""
+    pools = (pool for s in sources for pool in (*s.support, *(s.query or ())))
+    files = (paths[number] for number in sorted({number for pool in pools for number in pool}))
+    found: dict[int, list[Path]] = {}
+    for path in files:
+        if path.is_file():
+            found.setdefault(path.stat().st_size, []).append(path)
+    return found

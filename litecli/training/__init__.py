@@ -1,0 +1,22 @@
+"""A training run: its stages, states, processes and memory.
+
+training.py            a whole run, as events
+loop.py                its steps, validations and states
+stages.py              what a training stage is
+supervised.py          the stage before the episodes
+supervised_batches.py  the pictures that it learns from
+teacher.py             what teacher networks make of the pictures
+episodic.py            the stage of LITE episodes
+validation.py          accuracy while a model trains
+best_model.py          the best weights as a model
+run_folder.py          what a run leaves behind
+run_setup.py           what a run starts from
+events.py              what a training run reports
+planning.py            what a run would cost
+rehearsal.py           a step rehearsed to fit memory
+memory_fit.py          the largest passes that fit `--memory`
+task_size.py           the largest task, counted
+task_cost.py           its passes, arithmetic and memory
+ranks.py               many processes, one run
+torchrun.py            how they come together
+"""

@@ -1,0 +1,128 @@
+"""What a meta-train run would cost, counted on the real network; advice when it was too much."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from litecli import memory
+from litecli.config import TrainConfig, head_of
+from litecli.errors import ExitCode, LiteError
+from litecli.networks import backbone
+from litecli.networks.devices import resolve_device, use_bf16
+from litecli.networks.model import FewShotModel
+from litecli.tasks import datasets
+from litecli.tasks.episodes import Source
+from litecli.training import memory_fit, rehearsal, task_cost, task_size
+
+PROCESS = 800_000_000  # bytes of Python, torch and the other libraries in a process's memory
+SAFE = 0.8  # share of the memory there is that advice may fill
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The data, and the largest task's size and cost."""
+
+    data: str
+    support: int  # photos, at most
+    query: int  # photos, at most
+    backward: int  # support photos that go backward; of maml, in each inner step
+    macs: int  # multiply-accumulates of the largest task
+    memory: int  # bytes: weights and the graphs that are there at once
+    memory_full: int  # bytes: weights and the graph of the whole task
+    warnings: tuple[str, ...]
+    chunk: int  # photos in the network at once, fitted to the memory if one was asked for
+    query_batch: int
+    peak: int  # bytes of the whole run, as rehearsed; 0 when no memory was asked for
+
+
+def plan(config: TrainConfig) -> Plan:
+    """Read the names of the data and build the network; raises LiteError as training would."""
+    weights = "none" if config.weights == "auto" else config.weights  # a plan downloads nothing
+    built = backbone.build(config.backbone, weights, config.image_size, pooled=config.pooled)
+    warnings: list[str] = []
+    data, sources = "built-in drawn objects", ()
+    if config.data:
+        dataset = datasets.read_dataset(config.data)
+        sources = dataset.sources
+        classes = dataset.num_classes()
+        data = f"{len(dataset.paths)} photos of {classes} classes in {', '.join(config.data)}"
+        most = max(len(source.classes) for source in sources)
+        if most < config.episodes.way_max:
+            warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
+    task = task_size.largest_task(config.episodes, sources)
+    model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
+    fixed, graphs = task_cost.weight_bytes(config, model), task_cost.graphs_of(config, model)
+    everything = task.support + task.query
+    whole = replace(config, gradient="full", chunk=everything, query_batch=everything)
+    macs = task_cost.task_macs(config, model, task)
+    peak = 0
+    if config.memory:
+        device = resolve_device(config.device)
+        model, bf16 = model.to(device), use_bf16(config.precision, device)
+        config, peak = memory_fit.fit(config, model, sources, bf16)
+    return Plan(
+        data=data,
+        support=task.support,
+        query=task.query,
+        backward=task_size.goes_back(config, task),
+        macs=macs,
+        memory=fixed + graphs.peak(config, task),
+        memory_full=fixed + graphs.peak(whole, task),
+        warnings=tuple(warnings),
+        chunk=config.chunk,
+        query_batch=config.query_batch,
+        peak=peak,
+    )
+
+
+def out_of_memory(
+    config: TrainConfig, model: FewShotModel, sources: Sequence[Source], bf16: bool, stage: str
+) -> LiteError:
+    """The error of a run that ran out of memory in `stage`: about what it needs, and what fits.
+
+    `stage` is a stage's name, or "validation". Counted, not measured: there is no memory left to
+    try anything.
+    """
+    device = model.log_scale.device
+    task = task_size.largest_task(config.episodes, sources)
+    # The supervised stage trains the network whatever the tasks do.
+    trained = replace(config, backbone_lr=1.0) if stage == "supervised" else config
+    graphs = task_cost.graphs_of(trained, model, bf16)
+    fixed = task_cost.weight_bytes(trained, model)
+    there = 0
+    if device.type == "cuda":
+        there = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    elif device.type == "cpu":
+        fixed += PROCESS
+        there = memory.available() + memory.resident()
+
+    def need(chunk: int) -> int:
+        lower = replace(config, chunk=chunk, query_batch=min(config.query_batch, chunk))
+        return fixed + round(rehearsal.SPREAD * graphs.peak(lower, task))
+
+    chunk = max(1, min(max(config.chunk, config.query_batch), task.support + task.query) // 2)
+    while chunk > 1 and there and need(chunk) > SAFE * there:
+        chunk //= 2
+    about = f"(about {memory.written(need(chunk))})"
+    fix = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)} --resume {about}"
+    needed = need(max(config.chunk, config.query_batch))
+    what = f"With {task.support} support photos of {config.image_size} px this"
+    if stage == "supervised":
+        batch, side = config.pretrain.batch, config.pretrain.image_sizes[-1]
+        area = (side / config.image_size) ** 2
+        needed = fixed + round(rehearsal.SPREAD * graphs.network * batch * area)
+        what = f"A batch of {batch} photos of {side} px"
+        fix = f"a new --out and, in a --config file, [pretrain] batch = {max(1, batch // 2)}"
+    elif config.gradient == "full" and stage != "validation":
+        exact = replace(config, gradient="exact")
+        size = memory.written(fixed + round(rehearsal.SPREAD * graphs.peak(exact, task)))
+        fix = f"a new --out with --gradient exact --chunk {config.chunk} (about {size})"
+    # A limit on the process is not seen here: then the number would only confuse.
+    can = f", and {memory.written(there)} can be had" if 0 < there < needed else ""
+    return LiteError(
+        "Out of memory; the state is saved.",
+        f"{what} needs about {memory.written(needed)}{can}.",
+        fix,
+        code=ExitCode.MACHINE,
+    )
