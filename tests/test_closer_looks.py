@@ -13,7 +13,8 @@ from litecli import storage
 from litecli.config import ModelConfig, Preprocess
 from litecli.evaluation import evaluation
 from litecli.heads.confidence import fit_temperature
-from litecli.heads.heads import HEADS, Head
+from litecli.heads.head import Head
+from litecli.heads.heads import HEADS
 from litecli.heads.labelled import unit_rows
 from litecli.library.model_files import Model, open_model
 from litecli.library.profile import to_tensors

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from litecli.heads import heads
+from litecli.heads import head
 from litecli.heads.choice import choose_head
 from litecli.heads.heads import HEADS
 from litecli.heads.labelled import unit_rows
@@ -153,7 +153,7 @@ def test_other_heads_learn_from_photos_alone(name: str) -> None:
 def test_many_photos_need_no_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     features, crops = world()
     for most, same in ((8, True), (9, False)):
-        monkeypatch.setattr(heads, "MOST_WITH_CROPS", most)
+        monkeypatch.setattr(head, "MOST_WITH_CROPS", most)
         given, plain = (RIDGE.fit(features, LABELS, 3, crops=c) for c in (crops, None))
         assert np.array_equal(given["weights"], plain["weights"]) == same
 

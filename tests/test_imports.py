@@ -57,7 +57,7 @@ LIGHT = ("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 
-MOST_LINES = 260
+MOST_LINES = 250
 LONGER = {
     "networks/backbone.py": "the only file that knows timm; a second one would know it too",
     "cli/meta_train.py": "one parameter a setting, each with its help",

@@ -1,7 +1,8 @@
 """Heads: features and labels to class parameters and scores, on numpy and torch alike.
 
 labelled.py              arithmetic that all heads share
-heads.py                 support features to class parameters
+head.py                  support features to class parameters and scores
+heads.py                 the heads there are, by name
 choice.py                which head suits a support set
 prototypes.py            class means, and their leave-one-out
 mahalanobis.py           the head of Simple CNAPs, exactly

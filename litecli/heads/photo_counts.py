@@ -8,7 +8,7 @@ do it: it never sees an object with a single photo.)
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from array_api_compat import device
@@ -23,13 +23,27 @@ from litecli.heads.labelled import (
     to_numpy,
 )
 
-if TYPE_CHECKING:
-    from litecli.heads.heads import Head
-
 STRENGTHS = np.linspace(0.0, 1.5, 13)
 USUAL = 1.125  # a step above the theory's 1: measured, it finds rare objects and costs no others
 CAUTION = 0.1  # accuracy given up per squared distance of the strength from USUAL
 FOLDS, CUTS, TEST_PHOTOS = 10, 40, 3000  # objects are cut in so many turns; enough cuts, tests
+
+
+class Corrected(Protocol):
+    """What is corrected: a head, as far as the choice of its strength needs it."""
+
+    def fit(
+        self,
+        features: Array,
+        labels: Array,
+        num_classes: int,
+        *,
+        strength: float | None,
+        lam: float | None,
+        crops: Array | None,
+    ) -> dict[str, Array]: ...
+
+    def score(self, params: dict[str, Array], queries: Array) -> Array: ...
 
 
 def spread(features: Array, targets: Array) -> Array:
@@ -72,7 +86,7 @@ def held_out_offsets(features: Array, targets: Array, batches: list[HeldOut]) ->
 
 
 def count_correction_strength(
-    head: "Head",
+    head: Corrected,
     features: Array,
     labels: Array,
     num_classes: int,

@@ -7,7 +7,8 @@ import numpy as np
 
 from litecli.errors import ExitCode, LiteError
 from litecli.heads.generated import generate_weights, linear_scores
-from litecli.heads.heads import HEADS, Head
+from litecli.heads.head import Head
+from litecli.heads.heads import HEADS
 from litecli.heads.labelled import Basis, HeldOut, class_counts, class_means
 from litecli.library.data_folder import learn_again
 from litecli.library.model_files import Model

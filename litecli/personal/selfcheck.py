@@ -13,7 +13,8 @@ import numpy as np
 
 from litecli.heads import confidence
 from litecli.heads.choice import choose_head
-from litecli.heads.heads import HEADS, Head, Options
+from litecli.heads.head import Head, Options
+from litecli.heads.heads import HEADS
 from litecli.heads.labelled import Basis, Eigenbases, distinct, eigenbasis
 from litecli.heads.ridge import USUAL_LAMBDA
 from litecli.personal import same_shot

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from unknowns import Collection, Task, chosen_head, crops_of, draw, read_collection
 
-from litecli.heads.heads import Head
+from litecli.heads.head import Head
 from litecli.library.model_library import find_model
 from litecli.personal.selfcheck import FORECAST_PHOTOS, check_support, expected_accuracy
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from litecli.errors import PhotoError
 from litecli.heads import confidence
-from litecli.heads.heads import HEADS, Head
+from litecli.heads.head import Head
+from litecli.heads.heads import HEADS
 from litecli.library.model_library import Model, find_model
 from litecli.networks.encoder import Encoder
 from litecli.networks.model_heads import head_of
