@@ -9,7 +9,7 @@ from PIL import Image
 
 from litecli.config import Preprocess
 from litecli.photos import images
-from litecli.pictures.augment import View, colour_jitter, random_box
+from litecli.pictures.augment import View, colour_jitter, inputs_of, random_box, standardised
 
 PREPROCESS = Preprocess(image_size=56)
 
@@ -101,3 +101,17 @@ def test_no_light_changes_nothing_and_each_amount_does_something() -> None:
         changed = colour_jitter(pixels, amounts)
         assert float((changed - pixels).abs().mean()) > 1
         assert float(changed.min()) >= 0 and float(changed.max()) <= 255
+
+
+@pytest.mark.parametrize("augment", [None, (3, 8)])
+def test_light_and_scale_are_put_on_where_the_view_is_told(augment: tuple[int, ...] | None) -> None:
+    there = View(squares, PREPROCESS, augment, device=torch.device("meta"))([0, 1])
+    assert there.device.type == "meta" and there.shape == (2, 3, 56, 56)
+    assert there.dtype == torch.float32
+
+
+def test_a_device_standardises_as_the_processor_does() -> None:
+    pixels = torch.from_numpy(squares(2).copy()).permute(2, 0, 1)[None]
+    torch.testing.assert_close(
+        standardised(pixels.float(), PREPROCESS), inputs_of(pixels, PREPROCESS), atol=1e-6, rtol=0
+    )

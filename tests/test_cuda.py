@@ -16,7 +16,7 @@ from torch import Tensor
 from litecli import lite
 from litecli.audit import audit
 from litecli.audit.data import AuditSettings, drawn_tasks
-from litecli.config import BASELINES, TrainConfig
+from litecli.config import BASELINES, Preprocess, TrainConfig
 from litecli.errors import LiteError
 from litecli.evaluation import baselines, solvers
 from litecli.image_stream import parts, read_ahead
@@ -28,6 +28,7 @@ from litecli.networks.model import FewShotModel
 from litecli.networks.passes import Engine
 from litecli.networks.torch_encoder import TorchEncoder
 from litecli.personal import personalize
+from litecli.pictures.augment import View
 from litecli.tasks.episodes import Source
 from litecli.training import ranks, torchrun
 from litecli.training.episodic import EpisodicStage
@@ -119,6 +120,19 @@ def test_a_gpu_gets_several_chunks_at_once_without_a_graph(device: torch.device)
     most = 5 * lite.CHUNKS_WITHOUT_GRAPH if device.type == "cuda" else 5
     assert outputs[:, 0].tolist() == list(range(40))
     assert seen == [most] * (40 // most)
+
+
+@pytest.mark.parametrize("augment", [None, (3, 8)])
+def test_a_view_puts_light_and_scale_on_at_the_device(
+    augment: tuple[int, ...] | None, device: torch.device
+) -> None:
+    def view(where: torch.device) -> Tensor:
+        square = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        return View(lambda n: np.roll(square, n), Preprocess(56), augment, device=where)(range(5))
+
+    found = view(device)
+    assert found.device.type == device.type
+    torch.testing.assert_close(found.cpu(), view(torch.device("cpu")), atol=1e-4, rtol=0)
 
 
 # Gradients

@@ -49,7 +49,8 @@ def audit(
             progress(next(numbers), total)
 
     parts, found = _parts(model), []
-    view = View(data.squares.__getitem__, model.backbone.preprocess)
+    device = model.log_scale.device
+    view = View(data.squares.__getitem__, model.backbone.preprocess, device=device)
     for k, episode in enumerate(data.episodes):
         draw = _Draw(model, view, episode, tick)
         exact = draw("exact", 0, torch.Generator())

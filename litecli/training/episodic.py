@@ -119,9 +119,9 @@ class EpisodicStage:
     def task(self, episode: Episode, k: int) -> Task:
         """The images and labels of an episode; the images are read when they are asked for."""
         augment = (self.config.seed, k) if self.config.augment else None
-        preprocess = self.model.backbone.preprocess
-        view = View(self.squares, preprocess, augment, self.config.smallest_crop)
-        return task_of(episode, view, self.model.log_scale.device)
+        preprocess, device = self.model.backbone.preprocess, self.model.log_scale.device
+        view = View(self.squares, preprocess, augment, self.config.smallest_crop, device=device)
+        return task_of(episode, view, device)
 
 
 def task_of(episode: Episode, view: View, device: torch.device) -> Task:

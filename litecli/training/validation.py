@@ -43,7 +43,7 @@ def validate(
     each = math.ceil(wanted / len(data.validation))
     for number, source in enumerate(data.validation):
         reduced, numbers = _thinned(source)
-        view = View(data.squares, model.backbone.preprocess)
+        view = View(data.squares, model.backbone.preprocess, device=model.log_scale.device)
         solver = _solver(model, view, numbers, config, bf16)
         way = min(VAL_WAY, len(reduced.classes))
         largest = max(largest, way)
