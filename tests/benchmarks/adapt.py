@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--heic", action="store_true")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
+    if arguments.heic and arguments.weights:
+        parser.error("the usual way does not read HEIC: give --heic or --weights")
     model = library.find_model(arguments.model)
     folder = str(model.folder)
     with tempfile.TemporaryDirectory() as name:
