@@ -1,4 +1,4 @@
-"""A second `adapt` of the same photos, and one answer, with one thread for numpy and with one a core.
+"""A second `adapt` of the same photos, and one answer: one thread for numpy, or one a core.
 
     python tests/benchmarks/threads_of_numpy.py [--model NAME] [--photos 40 400 1500] [--runs 5]
 
