@@ -97,6 +97,28 @@ def test_colours_are_srgb(tmp_path: Path) -> None:
     assert np.abs(images.load_pixels(plain, SIDE).astype(int) - read([other])[0]).mean() > 5
 
 
+@pytest.mark.parametrize("first", ["small", "large"])
+def test_squares_come_as_they_are_read(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of very many photos that no device decodes: they must not wait for one that it does."""
+    monkeypatch.setattr(gpu_decoding, "MOST_HELD", 10)
+    small, large = tmp_path / "a.png", save(tmp_path / "b.jpg", picture(120, 90))
+    picture(60, 60).save(small)
+    opened: list[Path] = []
+
+    def read_file(path: Path) -> bytes:
+        opened.append(path)
+        return path.read_bytes()
+
+    monkeypatch.setattr(gpu_decoding, "read_file", read_file)
+    paths = [large if first == "large" else small, *[small] * 999]
+    squares = gpu_decoding.read_all(paths, SIDE, 2, device=DEVICE)
+    assert_alike(next(squares), paths[0])
+    assert len(opened) < 200
+    assert sum(1 for _ in squares) == 999
+
+
 def progressive(path: Path) -> Path:
     return save(path, picture(200, 150), progressive=True)
 

@@ -147,6 +147,14 @@ def test_on_a_gpu_the_photos_are_decoded_there(
     assert (tmp_path / "cpu/pixels.u8").read_bytes() == (tmp_path / "cuda/pixels.u8").read_bytes()
 
 
+def test_photos_need_no_name_in_utf_8(config: TrainConfig, tmp_path: Path) -> None:
+    train = save_folder(tmp_path / "train", ["robin", "caf\udce9"], 3)
+    (train / "robin" / "0.png").rename(train / "robin" / "\udce9.png")
+    data = opened(replace(config, data=(str(train),), val=str(train)))
+    assert isinstance(data.store, PixelStore) and data.store.usable.all()
+    assert len(data.store.usable) == 12
+
+
 def test_another_process_reads_what_the_first_one_decoded(
     config: TrainConfig, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from litecli.photos.decoding import MAX_PIXELS_AT_ONCE, Jpeg, read_file
 from litecli.threads import in_order
 
 TOGETHER = 32  # pictures, at most, that the device decodes at once
+MOST_HELD = 256  # squares and pictures, at most, that wait for the device
 MIN_PIXELS = 1_000_000  # a smaller one is decoded by the time it would have reached the device
 # EXIF orientations whose upright picture counts stored columns, or rows, from the other end
 _FROM_RIGHT, _FROM_BELOW = (2, 3, 7, 8), (3, 4, 6, 7)
@@ -57,14 +58,19 @@ def read_all(
         except PhotoError:
             return None
 
-    group: list[np.ndarray | _Waiting | None] = []
+    group: list[np.ndarray | _Waiting | None] = []  # what follows the first that waits
+    waiting = pixels = 0
     for found in in_order(read, paths, workers, ahead=2 * max(TOGETHER, workers)):
-        waiting = [item.pixels for item in group if isinstance(item, _Waiting)]
         more = found.pixels if isinstance(found, _Waiting) else 0
-        if len(waiting) >= TOGETHER or sum(waiting) + more > MAX_PIXELS_AT_ONCE:
+        full = waiting == TOGETHER or pixels + more > MAX_PIXELS_AT_ONCE
+        if group and (full or len(group) == MOST_HELD):
             yield from decoder.squares(group)
-            group = []
+            group, waiting, pixels = [], 0, 0
+        if not group and not isinstance(found, _Waiting):
+            yield found
+            continue
         group.append(found)
+        waiting, pixels = waiting + bool(more), pixels + more
     yield from decoder.squares(group)
 
 

@@ -92,9 +92,10 @@ def photos_key(paths: Sequence[Path], side: int) -> str:
     for path in paths:
         try:
             facts = path.stat()
-            digest.update(f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}\n".encode())
+            told = f"\0{facts.st_size}\0{facts.st_mtime_ns}\n"
         except OSError:  # a dangling link, or gone since it was listed: an unusable photo
-            digest.update(f"{path}\0\n".encode())
+            told = "\0\n"
+        digest.update(os.fsencode(path) + told.encode())  # a name need not be UTF-8
     return digest.hexdigest()
 
 
