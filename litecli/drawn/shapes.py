@@ -1,7 +1,7 @@
 """Outlines of drawn things: the shapes they are made of, and the named objects of the demo.
 
 A drawing is a tuple of pieces, painted in order. Coordinates run from -1 to 1, x to the right and
-y down. Nothing here touches pixels: drawn.py puts a drawing into a scene and paints it. The named
+y down. Nothing here touches pixels: scenes.py puts a drawing into a scene and paints it. The named
 objects live in objects.txt, which explains its own notation.
 """
 

@@ -1,6 +1,6 @@
 """What a task solver is made of: classifiers on features, and the baselines they compare with.
 
-named_head       a head of heads.py
+named_head       a head of heads/heads.py
 own_head         the head that a model was trained with, such as the one CNAPs generates
 logistic_probe   logistic regression on frozen features
 finetuned_head   a linear layer by gradient steps on frozen features (ORBIT's FineTuner)
@@ -27,7 +27,7 @@ from litecli.networks.model import FewShotModel
 
 
 def named_head(head: str, lam: float | None = None) -> Fit:
-    """A head of heads.py; `auto` takes the one with the better leave-one-out in each task.
+    """A head of heads/heads.py; `auto` takes the one with the better leave-one-out in each task.
 
     `lam` is ridge's penalty; None chooses it in each task.
     """

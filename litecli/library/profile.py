@@ -36,7 +36,7 @@ class Profile:
     model_name: str
     model_folder: str  # where it was, if it was used by its folder; else ""
     model_fingerprint: str  # of the model whose features these are
-    head: str  # a key of heads.HEADS, or "generated": the model's own
+    head: str  # a key of heads.heads.HEADS, or "generated": the model's own
     head_params: dict[str, np.ndarray]
     temperature: float  # scores / temperature are the logits of the softmax
     unknown_threshold: float  # a photo whose novelty is above this is none of the objects

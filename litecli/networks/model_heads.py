@@ -1,4 +1,4 @@
-"""The heads that a model can adapt with: those of heads.py, and CNAPs' own, part of the model."""
+"""The heads that a model can adapt with: those of heads/heads.py, and CNAPs' own, part of the model."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,7 +22,7 @@ _PARTS = ("inner_weight", "inner_bias", "outer_weight")
 
 
 def head_of(model: Model, name: str) -> Head:
-    """The head of a profile or a config: a key of heads.HEADS, or "generated".
+    """The head of a profile or a config: a key of heads.heads.HEADS, or "generated".
 
     Raises LiteError (MISSING) when there is none of that name, or the model lacks its parts, or
     they do not fit together.

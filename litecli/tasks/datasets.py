@@ -1,7 +1,7 @@
 """Training data on disk: a folder of class folders, or the ORBIT benchmark's layout, recognised.
 
 Every DATA folder becomes one source of episodes (ORBIT: one source per user). Only names are read
-here; whether each file is a usable photo shows when the pixels are cached (pixels.py).
+here; whether each file is a usable photo shows when the pixels are cached (pictures/pixels.py).
 """
 
 import os

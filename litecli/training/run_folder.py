@@ -66,7 +66,7 @@ class RunFolder:
 
         Makes the folder; where nothing else comes into it, it goes again.
         """
-        from filelock import FileLock, Timeout  # as in data_folder.py
+        from filelock import FileLock, Timeout  # as in library/data_folder.py
 
         made, lock = not self.path.exists(), FileLock(self.path / LOCK_FILE, timeout=0)
         try:
