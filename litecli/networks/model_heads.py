@@ -1,4 +1,4 @@
-"""The heads that a model can adapt with: those of heads/heads.py, and CNAPs' own, part of the model."""
+"""The heads that a model can adapt with: those of heads/heads.py, and CNAPs' own, a part of it."""
 
 from collections.abc import Mapping
 from functools import partial

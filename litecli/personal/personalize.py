@@ -70,9 +70,9 @@ def adapt(
 ) -> Adaptation:
     """Learn the objects of a folder: one sub-folder of photos per object. Saves nothing.
 
-    `head` is a key of heads.heads.HEADS, "auto", or None for the model's own choice. `previous` lends
-    the features of photos it has already seen by the same model, with FiLM only if no photo came
-    or went; the profile is the same, byte for byte, as without it. `progress(done, total)` is
+    `head` is a key of heads.heads.HEADS, "auto", or None for the model's own choice. `previous`
+    lends the features of photos it has already seen by the same model, with FiLM only if no photo
+    came or went; the profile is the same, byte for byte, as without it. `progress(done, total)` is
     called after every photo. `engine`: what runs the network, if not onnxruntime; with
     another one than last time, "the same" is to 1e-3 and no longer byte for byte.
     Raises LiteError (USAGE, INPUT) for folders that cannot be learned from.

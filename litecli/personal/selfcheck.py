@@ -87,8 +87,9 @@ def check_support(
 ) -> Check:
     """Check a support set: features float32 [N, D], labels int64 [N] of every class 0..C-1.
 
-    `head` None: the one of heads.heads.HEADS that is better in this very check. `strangers` [K, D] are
-    features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of the photos.
+    `head` None: the one of heads.heads.HEADS that is better in this very check. `strangers`
+    [K, D] are features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of
+    the photos.
     """
     groups = same_shot.views(looks, labels)
     basis = Eigenbases()  # each of the questions below is asked of the same photos
