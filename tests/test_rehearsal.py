@@ -3,7 +3,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from litecli.networks import backbone
 from litecli.networks.model import FewShotModel
 from litecli.pictures import pixels
 from litecli.tasks.episodes import Source
-from litecli.training import memory_fit, rehearsal, task_size
+from litecli.training import memory_fit, rehearsal, task_size, training
 from litecli.training.events import Finished, Started
 from litecli.training.memory_fit import fit
 from litecli.training.rehearsal import Rehearsal
@@ -77,6 +78,7 @@ def test_as_many_photos_as_fit(made_up: list[int], limit: str) -> None:
     assert fitted.query_batch == min(48, photos)
     assert expected == BASE + PHOTO * photos <= size
     assert expected + 2 * PHOTO > rehearsal.ROOM * size or photos == 1  # and not far below
+    assert expected < 0.9 * size or photos in (1, 40)  # runs take a little more than rehearsals
     assert BASE + PHOTO * max(made_up) <= size  # nothing was tried that does not fit
 
 
@@ -106,6 +108,58 @@ def test_what_cannot_fit_is_refused_with_what_it_needs(made_up: list[int]) -> No
     assert caught.value.code == ExitCode.MACHINE
     assert "one photo at a time needs about 820 MB" in str(caught.value.why)
     assert "--memory 902MB" in str(caught.value.fix)
+
+
+def test_what_is_asked_for_instead_fits(made_up: list[int], monkeypatch) -> None:
+    """The error names the largest of all that the run needs."""
+    monkeypatch.setattr(Rehearsal, "writing", lambda self, limit: 830_000_000)
+    monkeypatch.setattr(Rehearsal, "supervised", lambda self, limit: 850_000_000)
+    with pytest.raises(LiteError) as caught:
+        fit(config_of(memory="800MB"), model_of(), [], False)
+    assert "The supervised stage" in str(caught.value.why)
+    assert "--memory 935MB" in str(caught.value.fix)
+    assert fit(config_of(memory="935MB"), model_of(), [], False)[0].chunk == 1
+
+
+HEAVY = 300_000_000  # bytes; a validation and the writing of these networks take less than a third
+
+
+def takes_much(*_: object, **__: object) -> list[int]:
+    np.ones(HEAVY, np.uint8)
+    return []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+@pytest.mark.parametrize(
+    "part",
+    ["validate", "write_best", "storage.write_tensors"],
+    ids=["validation", "model", "state"],
+)
+def test_all_that_a_run_does_beside_its_steps_is_rehearsed(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("validate", "write_best", "storage.write_tensors"):
+        monkeypatch.setattr(f"litecli.training.rehearsal.{name}", lambda *_: ())
+    trial = Rehearsal(config_of(), model_of(), False)
+    trial.writing(10**12)  # loads libraries
+    small = trial.writing(10**12) - trial.before
+    monkeypatch.setattr(f"litecli.training.rehearsal.{part}", takes_much)
+    heavy = trial.writing(10**12) - trial.before
+    assert heavy > 0.9 * HEAVY > 3 * small
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+def test_what_adam_remembers_is_there_when_a_model_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = model_of()
+    model.extra = nn.Linear(5000, 5000, bias=False)  # 100 MB
+    monkeypatch.setattr(rehearsal, "validate", lambda *_: ())
+    monkeypatch.setattr(rehearsal, "write_best", lambda *_: None)
+    size = model.extra.weight.nbytes
+    trial = Rehearsal(config_of(), model, False)
+    assert trial.writing(10**12) - trial.before > 6 * size  # gradient, moments, the state twice
+    assert trial.writing(trial.before + 3 * size) > trial.before + 3 * size  # and is not tried
 
 
 def test_ordinary_back_propagation_is_foreseen_and_not_lowered(made_up: list[int]) -> None:
@@ -253,8 +307,10 @@ def test_a_resumed_run_keeps_the_chunk_and_ends_with_the_same_bits(
     stop_after(config, 12)
     seen = stop_after(config, 2, resume=True)
     assert isinstance(seen[0], Started)
-    assert (seen[0].chunk, seen[0].query_batch) == (3, 3)
-    assert isinstance(events_of(config, resume=True)[-1], Finished)
+    assert (seen[0].chunk, seen[0].query_batch, seen[0].expected_memory) == (3, 3, 10**9)
+    last = events_of(config, resume=True)[-1]
+    assert isinstance(last, Finished) and last.expected_memory == 10**9
+    assert "(1.0 GB foreseen)" in (Path(config.out) / "log.txt").read_text()
     assert answers == [3]
     assert_same_outcome(config, expected)
 
@@ -272,3 +328,27 @@ def test_a_resumed_run_obeys_smaller_settings_and_another_memory(
     assert answers == [3]
     other = stop_after(replace(config, memory="1GB"), 1, resume=True)[0]
     assert isinstance(other, Started) and other.chunk == 2
+    free = stop_after(replace(config, memory=""), 1, resume=True)[0]
+    assert isinstance(free, Started) and free.expected_memory == 0
+
+
+def test_memory_is_kept_between_steps_only_without_a_limit(
+    config: TrainConfig, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: list[str] = []
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        entered.append("kept")
+        yield
+
+    given: list[int] = []
+    monkeypatch.setattr(training, "kept", kept)
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
+    lower_each_time(monkeypatch)
+    steps = 7
+    stop_after(replace(config, memory="2GB"), steps)
+    assert not entered
+    limited = len(given)
+    stop_after(replace(config, out=f"{config.out}-free"), steps)
+    assert entered and limited > len(given) - limited == 0

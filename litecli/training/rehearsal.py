@@ -35,7 +35,7 @@ from litecli.training.validation import validate
 ROOM = 0.88  # share of the memory asked for that a lowered chunk may fill: runs take a little more
 SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
 PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
-WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
+WRITING = 150_000_000  # bytes of the libraries that export a model on a CPU, and of their work
 LEARNED = 3  # copies of what is learned that a step leaves: its gradient, and Adam's two moments
 
 
@@ -53,6 +53,7 @@ class Rehearsal:
                 code=ExitCode.USAGE,
             )
         self.before = self.meter.now()
+        self.unloaded = 0  # bytes of libraries that only a run will load
         side = round(config.image_size / 0.875)
         noise = np.random.default_rng(0)
         self.square = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -73,7 +74,7 @@ class Rehearsal:
             if room < 1:
                 break
             further = min(most, 2 * photos, photos + room)
-            if self.peak(further) > limit:
+            if self.peak(further) > (limit if further == most else ROOM * limit):
                 break
             photos, peak = further, self.peaks[further]
         return photos
@@ -149,7 +150,7 @@ class Rehearsal:
             stage = SupervisedStage(model, config, self._square, sources, None, self.bf16)
             for _ in zip(range(2), stage.steps(0), strict=False):  # later batches are made ahead
                 pass
-        return self.meter.peak()
+        return self.meter.peak() + self.unloaded
 
     def writing(self, limit: int) -> int:
         """Bytes when a model is validated and written; 0 on CUDA: there the CPU's memory is used.
@@ -161,6 +162,8 @@ class Rehearsal:
         memory.give_back()
         about = self.meter.now() + WRITING + (4 + LEARNED) * self._weights()
         if about > limit:
+            self.unloaded = WRITING
+            self.before += self.unloaded
             return about
         short = replace(self.config, chunk=1, val_tasks=1, inner_steps=1, out="rehearsal")
         pools = (tuple(range(10)), tuple(range(10, 20)))
@@ -188,7 +191,7 @@ class Rehearsal:
     def _in_pieces(self, peak: int) -> int:
         """What a peak that was rehearsed will be after many tasks."""
         pieces = PIECES if self.device.type == "cpu" else 1.0
-        return self.before + round(pieces * (peak - self.before))
+        return self.before + round(pieces * (peak + self.unloaded - self.before))
 
     def _copies(self, count: int, network: bool) -> list[torch.Tensor]:
         """Ones like all that is learned, with or without the network's own weights."""
