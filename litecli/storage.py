@@ -123,7 +123,8 @@ def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
     header, start = _split_header(raw)
     text = to_json(header).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(_LENGTH_BYTES, "little") + text + raw[start:]
+    length = len(text).to_bytes(_LENGTH_BYTES, "little")
+    return b"".join((length, text, memoryview(raw)[start:]))  # no third copy of large tensors
 
 
 def to_json(data: Any) -> str:

@@ -14,6 +14,7 @@ run_setup.py           what a run starts from
 events.py              what a training run reports
 planning.py            what a run would cost
 rehearsal.py           a step rehearsed to fit memory
+meter.py               what memory a run takes, now and at the peak
 memory_fit.py          the largest passes that fit `--memory`
 task_size.py           the largest task, counted
 task_cost.py           its passes, arithmetic and memory

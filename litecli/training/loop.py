@@ -5,15 +5,16 @@ import time
 from collections.abc import Generator
 from dataclasses import replace
 
+from litecli import memory
 from litecli.config import TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation.evaluation import mean_and_interval
-from litecli.memory import is_out_of_memory, written
 from litecli.networks.model import FewShotModel
 from litecli.pictures.training_data import TrainingData
-from litecli.training import planning, rehearsal
+from litecli.training import planning
 from litecli.training.best_model import write_best
 from litecli.training.events import Event, Finished, Stepped, Validated, Validating
+from litecli.training.meter import measured_peak
 from litecli.training.run_folder import Progress, RunFolder
 from litecli.training.stages import Stage, state_tensors
 from litecli.training.validation import validate
@@ -33,11 +34,9 @@ class Run:
         stages: list[Stage],
         progress: Progress,
         bf16: bool,
-        expected_memory: int,
     ) -> None:
         self.config, self.folder, self.model, self.data = config, folder, model, data
         self.stages, self.progress, self.bf16 = stages, progress, bf16
-        self.expected_memory = expected_memory
         self.total = sum(stage.num_steps for stage in stages)
         self.validating = False
 
@@ -52,13 +51,16 @@ class Run:
         try:
             for number in range(self.progress.stage, len(self.stages)):
                 if number != self.progress.stage:
+                    before = self.stages[self.progress.stage].optimizer
                     self.progress = replace(self.progress, stage=number, step=0)
+                    before.zero_grad(set_to_none=True)  # three times the weights, of no more use
+                    before.state.clear()
                 for event in self._stage_events(self.stages[number]):
                     elapsed = seconds + time.monotonic() - started
                     self.progress = replace(self.progress, seconds=elapsed)
                     yield event
         except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
+            if not memory.is_out_of_memory(error):
                 raise
             stage = self.stages[self.progress.stage].name
             stage = "validation" if self.validating else stage
@@ -69,16 +71,17 @@ class Run:
             if self.stages[self.progress.stage].settled:
                 self.save()
         self.folder.draw_curves()
-        peak = rehearsal.measured_peak(self.model.log_scale.device)
+        peak = measured_peak(self.model.log_scale.device)
         if peak:
-            foreseen = f" ({written(self.expected_memory)} foreseen)" * bool(self.expected_memory)
-            self.folder.log(f"memory at the peak: {written(peak)}{foreseen}")
+            expected = self.progress.expected_memory
+            foreseen = f" ({memory.written(expected)} foreseen)" if expected else ""
+            self.folder.log(f"memory at the peak: {memory.written(peak)}{foreseen}")
         yield Finished(
             str(self.folder.model),
             self.progress.best,
             self.progress.seconds,
             peak,
-            self.expected_memory,
+            self.progress.expected_memory,
         )
 
     def _stage_events(self, stage: Stage) -> Generator[Event]:
@@ -118,14 +121,22 @@ class Run:
 
     def save(self) -> None:
         """Write the state of the stage, its optimiser and the model."""
+        self._give_back()
         stage = self.stages[self.progress.stage]
         tensors = {
             name: value.detach().cpu().numpy()
             for name, value in state_tensors(stage, self.model).items()
         }
         self.folder.save(self.progress, tensors, self.config)
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Where memory is limited, what was freed is not there beside what comes next."""
+        if self.config.memory:
+            memory.give_back()
 
     def _validate(self, stage: Stage, step: int) -> Generator[Validating | Validated]:
+        self._give_back()
         self.validating = True
         way, accuracies = yield from validate(self.model, self.data, self.config, self.bf16)
         self.validating = False
@@ -137,6 +148,7 @@ class Run:
                 self.model, self.config, self.folder.model, self.data, where, way, accuracies
             )
             self.progress = replace(self.progress, best=accuracy)
+        self._give_back()
         # Recorded last: a validation that was cut off is made again by a resumed run.
         self.folder.record(stage=stage.name, step=step, val_accuracy=accuracy, val_ci95=ci95)
         line = f"{stage.name} {step}: {way}-way accuracy {accuracy:.4f} +- {ci95:.4f}"

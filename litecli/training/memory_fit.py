@@ -40,9 +40,9 @@ def fit(
             rehearsal.supervised(limit)
         ),
     }
-    for what_needs, size in needs.items():
-        if size > limit:
-            raise _does_not_fit(config, what_needs, size, chunked=what_needs != whole)
+    what_needs, size = max(needs.items(), key=lambda item: item[1])
+    if size > limit:  # the largest of them: with what it needs, all others fit as well
+        raise _does_not_fit(config, what_needs, size, chunked=what_needs != whole)
     memory.give_back()
     if photos < most and not full:
         config = replace(

@@ -17,7 +17,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from litecli import memory
+from litecli import memory, storage
 from litecli.config import EpisodeConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.networks.model import FewShotModel
@@ -26,6 +26,8 @@ from litecli.pictures.training_data import TrainingData
 from litecli.tasks.episodes import Source
 from litecli.training.best_model import write_best
 from litecli.training.episodic import EpisodicStage
+from litecli.training.meter import Meter
+from litecli.training.run_folder import STATE_FILE
 from litecli.training.supervised import SupervisedStage
 from litecli.training.task_size import graph_bytes, kept_bytes
 from litecli.training.validation import validate
@@ -33,7 +35,8 @@ from litecli.training.validation import validate
 ROOM = 0.88  # share of the memory asked for that a lowered chunk may fill: runs take a little more
 SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
 PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
-WRITING = 100_000_000  # bytes that exporting a model takes on a CPU, beside its copies
+WRITING = 150_000_000  # bytes of the libraries that export a model on a CPU, and of their work
+LEARNED = 3  # copies of what is learned that a step leaves: its gradient, and Adam's two moments
 
 
 class Rehearsal:
@@ -42,13 +45,15 @@ class Rehearsal:
     def __init__(self, config: TrainConfig, model: FewShotModel, bf16: bool) -> None:
         self.config, self.model, self.bf16 = config, model, bf16
         self.device = model.log_scale.device
-        if self.device.type not in ("cpu", "cuda") or not self._peak():
+        self.meter = Meter(self.device)
+        if not self.meter.tells:
             raise LiteError(
                 f"This system does not tell how much memory {self.device.type} takes.",
                 fix="leave out --memory; choose --chunk and --query-batch",
                 code=ExitCode.USAGE,
             )
-        self.before = self._now()
+        self.before = self.meter.now()
+        self.unloaded = 0  # bytes of libraries that only a run will load
         side = round(config.image_size / 0.875)
         noise = np.random.default_rng(0)
         self.square = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -69,7 +74,7 @@ class Rehearsal:
             if room < 1:
                 break
             further = min(most, 2 * photos, photos + room)
-            if self.peak(further) > limit:
+            if self.peak(further) > (limit if further == most else ROOM * limit):
                 break
             photos, peak = further, self.peaks[further]
         return photos
@@ -102,17 +107,16 @@ class Rehearsal:
         learned = [parameter.requires_grad for parameter in parameters]
         self.model.network.requires_grad_(self.config.backbone_lr > 0)
         memory.give_back()  # what smaller steps left behind is no use to this one
-        self._reset()
+        self.meter.reset()
         # What Adam will remember of the weights is there while the graphs are.
-        moments = [torch.ones_like(p) for p in parameters if p.requires_grad for _ in range(2)]
+        moments = self._copies(2, self.config.backbone_lr > 0)
         for stage in stages:
             stage.task_step(0, 1.0)
         del moments
         for parameter, learns in zip(parameters, learned, strict=True):
             parameter.grad = None
             parameter.requires_grad_(learns)
-        pieces = PIECES if self.device.type == "cpu" else 1.0
-        self.peaks[photos] = self.before + round(pieces * (self._peak() - self.before))
+        self.peaks[photos] = self._in_pieces(self.meter.peak())
         return self.peaks[photos]
 
     def head_bytes(self, support: int) -> int:
@@ -139,14 +143,14 @@ class Rehearsal:
         config = replace(self.config, pretrain=several)
         sources = [_source(pretrain.batch)]
         memory.give_back()
-        self._reset()
+        self.meter.reset()
         # On a copy: the step moves weights and batch statistics, and may draw random numbers.
         with torch.random.fork_rng():
             model = copy.deepcopy(self.model)
             stage = SupervisedStage(model, config, self._square, sources, None, self.bf16)
             for _ in zip(range(2), stage.steps(0), strict=False):  # later batches are made ahead
                 pass
-        return self._peak()
+        return self.meter.peak() + self.unloaded
 
     def writing(self, limit: int) -> int:
         """Bytes when a model is validated and written; 0 on CUDA: there the CPU's memory is used.
@@ -156,23 +160,44 @@ class Rehearsal:
         if self.device.type == "cuda":
             return 0
         memory.give_back()
-        about = self._now() + WRITING + 4 * self._weights()
+        about = self.meter.now() + WRITING + (4 + LEARNED) * self._weights()
         if about > limit:
+            self.unloaded = WRITING
+            self.before += self.unloaded
             return about
-        self._reset()
         short = replace(self.config, chunk=1, val_tasks=1, inner_steps=1, out="rehearsal")
         pools = (tuple(range(10)), tuple(range(10, 20)))
         store = cast(PixelStore, _Same(self.square))
         data = TrainingData(store, "", (), (Source("rehearsal", ("a", "b"), pools),), ())
-        with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
-            for _ in validate(self.model, data, short, self.bf16):
-                pass
-            write_best(self.model, short, Path(scratch) / "model", data, "", 2, [1.0, 1.0])
-            import matplotlib.backends.backend_agg  # noqa: F401  of the curves
-        peak = self._peak()
-        memory.give_back()
-        self.before = self._now()
-        return peak
+        learned = self.config.backbone_lr > 0 or self.config.pretrain.images > 0
+        for _ in range(2):  # the first time loads libraries, which are beside all that follows
+            self.meter.reset()
+            moments, gradients = self._copies(2, learned), self._copies(1, learned)
+            with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+                for _ in validate(self.model, data, short, self.bf16):
+                    pass
+                write_best(self.model, short, Path(scratch) / "model", data, "", 2, [1.0, 1.0])
+                memory.give_back()
+                state = [*self.model.state_dict().values(), *moments]
+                tensors = {str(n): tensor.numpy() for n, tensor in enumerate(state)}
+                storage.write_tensors(Path(scratch) / STATE_FILE, tensors, {})
+                import matplotlib.backends.backend_agg  # noqa: F401  of the curves
+            peak = self.meter.peak()
+            del moments, gradients, state, tensors
+            memory.give_back()
+        self.before = self.meter.now()
+        return self._in_pieces(peak) + MAPPED  # no photos' file is mapped here
+
+    def _in_pieces(self, peak: int) -> int:
+        """What a peak that was rehearsed will be after many tasks."""
+        pieces = PIECES if self.device.type == "cpu" else 1.0
+        return self.before + round(pieces * (peak + self.unloaded - self.before))
+
+    def _copies(self, count: int, network: bool) -> list[torch.Tensor]:
+        """Ones like all that is learned, with or without the network's own weights."""
+        named = self.model.named_parameters()
+        learned = [p for name, p in named if network or not name.startswith("network.")]
+        return [torch.ones_like(parameter) for parameter in learned for _ in range(count)]
 
     def _weights(self) -> int:
         return sum(parameter.nbytes for parameter in self.model.parameters())
@@ -197,22 +222,6 @@ class Rehearsal:
     def _square(self, number: int) -> np.ndarray:
         return self.square
 
-    def _reset(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-        else:
-            memory.reset_peak()
-
-    def _peak(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) or 1
-        return memory.recent_peak()
-
-    def _now(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.memory_allocated(self.device)
-        return memory.resident()
-
 
 class _Same:
     """The same square under every number."""
@@ -222,13 +231,6 @@ class _Same:
 
     def __getitem__(self, number: int) -> np.ndarray:
         return self.square
-
-
-def measured_peak(device: torch.device) -> int:
-    """Most bytes this process has had: resident on a CPU, torch's tensors on CUDA; 0: unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return memory.peak_resident() if device.type == "cpu" else 0
 
 
 def _source(photos: int) -> Source:

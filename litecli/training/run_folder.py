@@ -37,6 +37,7 @@ class Progress:
     step: int = 0
     best: float = -1.0  # best validation accuracy so far, a fraction; below 0: none yet
     seconds: float = 0.0  # of training, all sessions together
+    expected_memory: int = 0  # bytes at the peak as fitted to a memory; 0: to none
 
 
 class RunFolder:

@@ -69,9 +69,9 @@ def _lead(
     if resume and not fits:
         RunFolder(folder.path).load(config)  # refuses early; what is loaded would be measured too
     saved = folder.load(config) if resume and fits else None
+    expected = saved[0].expected_memory if saved and config.memory else 0
     model = initial_model(config, device, offline)
     data = yield from prepared_data(config, folder.cache, device)
-    expected = 0
     if config.memory:
         data = replace(data, store=FewMapped(folder.cache))
     if not fits:  # before the others are told: they take the same chunk
@@ -85,7 +85,7 @@ def _lead(
             SupervisedStage(model, config, data.squares, data.training, taught, bf16, atlas)
         )
     stages.append(EpisodicStage(model, config, data.squares, data.training, bf16, ranks))
-    progress = Progress()
+    progress, resumed = Progress(), saved is not None
     if saved is not None:
         progress = saved[0]
         stage = stages[progress.stage]
@@ -98,11 +98,13 @@ def _lead(
             )
         tensors = {name: torch.from_numpy(value) for name, value in saved[1].items()}
         restore(stages[progress.stage], model, tensors)
+        del tensors, saved  # copied: else they would take their room all the run long
+    progress = replace(progress, expected_memory=expected)
     ranks.exchange((config, offline, bf16))  # downloads and photos are there: the others begin
     ranks.exchange(None)  # and are ready
-    run = Run(config, folder, model, data, stages, progress, bf16, expected)
+    run = Run(config, folder, model, data, stages, progress, bf16)
     folder.write_recipe(config)  # anew on resume: the run may be longer now
-    if saved is None:
+    if not resumed:
         for warning in data.warnings:
             folder.log(f"warning: {warning}")
         run.save()  # from here on there is always a state to resume from
