@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -76,12 +77,7 @@ def audit(
             fix=f"--plot {plot.with_suffix('.png')}",
             code=ExitCode.USAGE,
         )
-    if csv_file is not None:
-        ours = starts_with(f"{','.join(HEADER)}\n".encode())
-        check_target(csv_file, "--csv", kind="table", is_ours=ours, suggested="audit.csv")
-    if plot is not None:
-        ours = starts_with(b"\x89PNG", b"Matplotlib")
-        check_target(plot, "--plot", kind="picture", is_ours=ours, suggested="audit.png")
+    check_files(csv_file, plot, data)
     from litecli import library, storage
     from litecli.audit import audit as engine
     from litecli.audit import data as audit_data
@@ -118,6 +114,17 @@ def audit(
     if plot is not None:
         storage.atomic_write(plot, audit_plot.draw(rows, title), what=f"the picture {plot}")
         out.say(f"Wrote {plot}")
+
+
+def check_files(csv_file: Path | None, plot: Path | None, data: Path | None) -> None:
+    """Raise LiteError (USAGE) where the table or the picture must not be written."""
+    photos = None if data is None else os.path.realpath(data)
+    for path, flag, kind, ours, suggested in (
+        (csv_file, "--csv", "table", starts_with(f"{','.join(HEADER)}\n".encode()), "audit.csv"),
+        (plot, "--plot", "picture", starts_with(b"\x89PNG", b"Matplotlib"), "audit.png"),
+    ):
+        if path is not None:
+            check_target(path, flag, kind=kind, folder=photos, is_ours=ours, suggested=suggested)
 
 
 def starts_with(first: bytes, also: bytes = b"") -> Callable[[Path], bool]:

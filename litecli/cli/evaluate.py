@@ -1,6 +1,7 @@
 """`litecli evaluate DATA`: accuracy of a model on few-shot tasks, and what adapting costs."""
 
 import csv
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 from litecli.cli.adapt import check_head
 from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on_the_processor
 from litecli.cli.output import Output
+from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
 from litecli.config import BASELINES, Baseline
 from litecli.errors import ExitCode, LiteError
@@ -97,7 +99,7 @@ def evaluate(
             code=ExitCode.USAGE,
         )
     if csv_file is not None:
-        check_csv(csv_file)
+        check_csv(csv_file, data)
     from litecli import library
     from litecli.evaluation import evaluation
 
@@ -189,20 +191,33 @@ def show(out: Output, result: "Evaluation", model: str, csv_file: Path | None) -
         out.say(f"Appended to {csv_file}")
 
 
-def check_csv(path: Path) -> None:
-    """LiteError (INPUT) when the table is there and has other columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header = next(csv.reader(file), None)
-    except (OSError, ValueError, csv.Error):  # a new file; one that cannot be written says so later
-        return
-    if header not in (None, JSON_FIELDS):
+def check_csv(path: Path, data: Path) -> None:
+    """LiteError where the table must not be written (USAGE) or has other columns (INPUT)."""
+    check_target(
+        path,
+        "--csv",
+        kind="table",
+        folder=os.path.realpath(data),
+        is_ours=lambda table: columns(table) is not None,
+        suggested="evaluate.csv",
+        devices=True,
+    )
+    if path.is_file() and columns(path) != JSON_FIELDS:
         raise LiteError(
             f"{path} is a table with other columns.",
             "A line of this result would not fit under them.",
             "--csv with a new file",
             code=ExitCode.INPUT,
         )
+
+
+def columns(path: Path) -> list[str] | None:
+    """The columns of a table, ours where it is still empty; None where a file is no table."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), JSON_FIELDS)
+    except (OSError, ValueError, csv.Error):
+        return None
 
 
 def append_csv(path: Path, record: dict[str, object]) -> None:
