@@ -76,6 +76,20 @@ def use_model(name: str) -> Model:
     return model
 
 
+def check_free(name: str, *, replace: bool = False) -> str:
+    """The name, if `add_model` may give it to a model; else LiteError (USAGE)."""
+    name = check_name(name)
+    folders = _folders()
+    if name in folders and not (replace and folders[name].parent == _own_folder()):
+        raise LiteError(
+            f"There is a model {name} already.",
+            f"It is in {folders[name]}",
+            "give this one another name with --name NAME",
+            code=ExitCode.USAGE,
+        )
+    return name
+
+
 def add_model(folder: Path, name: str | None = None, *, replace: bool = False) -> Model:
     """Copy a model folder among the user's own, whole or not at all.
 
@@ -85,13 +99,7 @@ def add_model(folder: Path, name: str | None = None, *, replace: bool = False) -
     name = check_name(name or source.name)
     target = _own_folder() / name
     with _changing(name):
-        if name in _folders() and not (replace and target.is_dir()):
-            raise LiteError(
-                f"There is a model {name} already.",
-                f"It is in {_folders()[name]}",
-                "give this one another name with --name NAME",
-                code=ExitCode.USAGE,
-            )
+        check_free(name, replace=replace)
         # Hidden until complete: a half-copied model is never listed.
         fresh = _own_folder() / f".{uuid.uuid4().hex}"
         try:
