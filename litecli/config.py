@@ -11,6 +11,7 @@ BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a mode
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
+LARGEST_SEED = 2**32 - 1  # the largest that numpy and torch both take in every generator
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
 PROFILE_KEY = "litecli"  # of the description in the header of a profile file
 PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned again

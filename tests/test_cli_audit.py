@@ -156,6 +156,8 @@ def test_what_is_odd_is_said(audit: Any) -> None:
     [
         (["--lite-h", "5,x"], 2, "not a list of numbers"),
         (["--lite-h", "0"], 2, "not a list of numbers"),
+        (["--lite-h", "1" * 5000], 2, "not a list of numbers"),
+        (["--seed", str(2**63)], 2, "--seed"),
         (["--plot", "picture.jpg"], 2, "--plot picture.png"),
         (["--learner", "maml"], 2, "maml has no support gradient"),
         (["--learner", "protonet"], 2, "There is no learner protonet"),

@@ -4,7 +4,6 @@ People get words, programs get tab-separated lines (path, label, confidence), an
 give everything. Answers appear as they are found, in input order.
 """
 
-import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -94,8 +93,6 @@ def classify(
             fix="give one of them",
             code=ExitCode.USAGE,
         )
-    if unknown_threshold is not None and math.isnan(unknown_threshold):
-        raise LiteError("--unknown-threshold nan is no number.", code=ExitCode.USAGE)
     arguments = list(photos or [])
     if "" in arguments:
         raise LiteError(

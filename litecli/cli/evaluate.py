@@ -13,7 +13,7 @@ from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
-from litecli.config import BASELINES, Baseline
+from litecli.config import BASELINES, LARGEST_SEED, Baseline
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -66,14 +66,16 @@ def evaluate(
     shots: Annotated[int, typer.Option(min=1, help="Photos to learn from, per class.")] = 5,
     query: Annotated[int, typer.Option(min=1, help="Photos to name, per class.")] = 15,
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="Which tasks are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which tasks are drawn.")] = 0,
     head: Annotated[
         str | None,
         typer.Option(help=f"{HEAD_NAMES}; else the model's own."),
     ] = None,
     ridge_lambda: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="Penalty of ridge; else chosen per task by leave-one-out."),
+        typer.Option(
+            min=1e-6, max=1e6, help="Penalty of ridge; else chosen per task by leave-one-out."
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -82,7 +84,7 @@ def evaluate(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps of the baseline on each task.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(min=1e-9, help="Rate of those steps.")] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-9, max=10, help="Rate of those steps.")] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Append the result to this CSV file.")
     ] = None,

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,7 +75,10 @@ def command(
             out.quiet |= given.pop("quiet")
             out.verbose |= given.pop("verbose")
             out.json |= given.pop("json")
-            common = Common(out, given.pop("offline"), given.pop("device").value)
+            common = Common(
+                out, *_network_and_device(ctx, given.pop("offline"), given.pop("device"))
+            )
+            _check_numbers(given)
             if ctx.invoked_subcommand is None:
                 code = _until_stopped(out, lambda: function(common, **given))
                 raise typer.Exit(code or 0)
@@ -96,6 +100,22 @@ def command(
         return function
 
     return register
+
+
+def _network_and_device(ctx: typer.Context, offline: bool, device: str) -> tuple[bool, str]:
+    """Whether to stay offline, and the device: `models --offline fetch NAME` says it before."""
+    before = ctx.parent.params if ctx.parent else {}
+    if device == Device.AUTO:
+        device = before.get("device", device)
+    return offline or before.get("offline", False), Device(device).value
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    """Raise LiteError (USAGE) for a nan: it is neither below a range nor above it."""
+    for name, value in given.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and math.isnan(number) for number in numbers):
+            raise LiteError(f"--{name.replace('_', '-')} nan is no number.", code=ExitCode.USAGE)
 
 
 def _until_stopped(out: Output, work: Callable[[], int | None]) -> int | None:
