@@ -87,7 +87,8 @@ def adapt(
             fix="--min-accuracy 0.9",
             code=ExitCode.USAGE,
         )
-    if output is not None and output.exists() and not output.is_file():
+    # Not Path.exists: until Python 3.14 it raises where permission is missing.
+    if output is not None and os.path.exists(output) and not output.is_file():  # noqa: PTH110
         raise LiteError(  # saving puts a new file in its place: a device would be gone
             f"-o {output} is a folder or a device; give the name of a file.",
             fix="-o my_objects.safetensors",
