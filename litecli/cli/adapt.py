@@ -11,6 +11,7 @@ from litecli.cli.engine import EngineName, check_engine, choose_engine
 from litecli.cli.options import HEAD_NAMES, Common, command
 from litecli.cli.targets import check_target, is_profile
 from litecli.cli.texts import size
+from litecli.config import MAX_PHOTOS
 from litecli.errors import ExitCode, LiteError
 
 EXAMPLES = (
@@ -54,7 +55,9 @@ def adapt(
         typer.Option("--output", "-o", help="Save to this file; it does not become current."),
     ] = None,
     head: Annotated[str | None, typer.Option(help=f"{HEAD_NAMES}; else the model's own.")] = None,
-    max_photos: Annotated[int, typer.Option(min=1, help="Most photos used of one object.")] = 200,
+    max_photos: Annotated[
+        int, typer.Option(min=1, help="Most photos used of one object.")
+    ] = MAX_PHOTOS,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a profile learned from another folder.")
     ] = False,

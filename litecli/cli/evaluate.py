@@ -13,7 +13,7 @@ from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
-from litecli.config import BASELINES, LARGEST_SEED, Baseline
+from litecli.config import BASELINES, LARGEST_SEED, Baseline, EvaluateDefaults
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ JSON_FIELDS = [
     "skipped",
     "short_classes",
 ]
+TASKS = EvaluateDefaults()
 PROTOCOLS_TO_COME = ("orbit", "vtab", "meta-dataset")
 
 EXAMPLES = (
@@ -62,10 +63,12 @@ def evaluate(
         str | None, typer.Option("--model", "-m", help="Model name or folder; else the current.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="How tasks are drawn: episodes.")] = "episodes",
-    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5,
-    shots: Annotated[int, typer.Option(min=1, help="Photos to learn from, per class.")] = 5,
-    query: Annotated[int, typer.Option(min=1, help="Photos to name, per class.")] = 15,
-    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 600,
+    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = TASKS.way,
+    shots: Annotated[
+        int, typer.Option(min=1, help="Photos to learn from, per class.")
+    ] = TASKS.shots,
+    query: Annotated[int, typer.Option(min=1, help="Photos to name, per class.")] = TASKS.query,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = TASKS.tasks,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which tasks are drawn.")] = 0,
     head: Annotated[
         str | None,

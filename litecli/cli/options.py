@@ -39,6 +39,7 @@ class Common:
     out: Output
     offline: bool = False
     device: str = "auto"
+    device_said: bool = False  # by the user; where a file may say it too, a flag wins
 
 
 def _option(name: str, annotation: Any, default: Any, *flags: str, help: str) -> inspect.Parameter:
@@ -56,7 +57,9 @@ COMMON = (
     _option("verbose", bool, False, "--verbose", "-v", help="Everything, tracebacks too."),
     _option("json", bool, False, "--json", help="Results as JSON on stdout."),
     _option("offline", bool, False, "--offline", help="Never use the network."),
-    _option("device", Device, Device.AUTO, "--device", help="Where the network runs."),
+    _option(
+        "device", Device | None, None, "--device", help="Where the network runs.  [default: auto]"
+    ),
 )
 
 
@@ -75,9 +78,7 @@ def command(
             out.quiet |= given.pop("quiet")
             out.verbose |= given.pop("verbose")
             out.json |= given.pop("json")
-            common = Common(
-                out, *_network_and_device(ctx, given.pop("offline"), given.pop("device"))
-            )
+            common = _common(ctx, given.pop("offline"), given.pop("device"))
             _check_numbers(given)
             if ctx.invoked_subcommand is None:
                 code = _until_stopped(out, lambda: function(common, **given))
@@ -102,12 +103,12 @@ def command(
     return register
 
 
-def _network_and_device(ctx: typer.Context, offline: bool, device: str) -> tuple[bool, str]:
-    """Whether to stay offline, and the device: `models --offline fetch NAME` says it before."""
+def _common(ctx: typer.Context, offline: bool, device: str | None) -> Common:
+    """What was said to the command, or before it: `models --offline fetch NAME`."""
     before = ctx.parent.params if ctx.parent else {}
-    if device == Device.AUTO:
-        device = before.get("device", device)
-    return offline or before.get("offline", False), Device(device).value
+    said = device or before.get("device")
+    offline = offline or before.get("offline", False)
+    return Common(ctx.obj, offline, Device(said or "auto").value, said is not None)
 
 
 def _check_numbers(given: dict[str, Any]) -> None:

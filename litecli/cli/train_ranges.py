@@ -89,6 +89,13 @@ def check(config: TrainConfig) -> TrainConfig:
                 'teacher = ["MODEL"] and teacher_views = 0 in [pretrain]',
                 code=ExitCode.USAGE,
             )
+    if config.pretrain.teacher and not config.pretrain.images:
+        raise LiteError(
+            "--teacher is for the supervised stage, and there is none: --pretrain-images is 0.",
+            "In it the network also learns to predict the teacher's features.",
+            "--pretrain-images 100000, or leave --teacher out",
+            code=ExitCode.USAGE,
+        )
     if config.learner == "maml" and config.film == "on":
         raise LiteError(
             "maml has no FiLM: its gradient steps change the whole network.",
