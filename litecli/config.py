@@ -11,6 +11,8 @@ BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a mode
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
+MAX_PHOTOS = 200  # of one object, that adapt uses
+LARGEST_SEED = 2**32 - 1  # the largest that numpy and torch both take in every generator
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
 PROFILE_KEY = "litecli"  # of the description in the header of a profile file
 PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned again
@@ -220,6 +222,16 @@ class TrainConfig:
     def uses_film(self) -> bool:
         """Whether a set encoder gives the network's norm layers new values in each task."""
         return self.film == "on" or (self.film == "auto" and self.learner in FILM_LEARNERS)
+
+
+@dataclass(frozen=True)
+class EvaluateDefaults:
+    """The tasks of `litecli evaluate`."""
+
+    way: int = 5
+    shots: int = 5
+    query: int = 15  # per class
+    tasks: int = 600
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,14 @@ def test_a_timm_folder_keeps_its_arguments_and_preprocessing(tmp_path: Path) -> 
     assert backbone.build(NAME, str(folder), 32).preprocess.image_size == 32
 
 
-@pytest.mark.parametrize("content", [None, "{", "{}", "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, "{", "{}", "[]", '{"architecture": 5}', '{"architecture": ["resnet18"]}'),
+        '{"architecture": "resnet18", "model_args": [1]}',
+        '{"architecture": "resnet18", "pretrained_cfg": 7}',
+    ],
+)
 def test_a_folder_that_is_no_timm_folder_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)

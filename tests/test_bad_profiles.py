@@ -3,11 +3,16 @@
 Signals and locks are met by a real process; the rest runs in this one.
 """
 
+import errno
+import io
 import json
 import os
+import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -231,6 +236,71 @@ def test_row_65_no_home(learned, monkeypatch: pytest.MonkeyPatch) -> None:
         code, _, err = learned(*command)
         assert code == 6 and "set LITECLI_HOME to a folder you can write to" in err
     assert learned("doctor")[0] == 6
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Let nobody look below a folder, not even the administrator, whom permissions do not stop."""
+
+    def refusing(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(path: Any = ".", *arguments: Any, **options: Any) -> Any:
+            below = isinstance(path, str | os.PathLike) and place in Path(path).parents
+            if below or (path == place and real is not os_stat):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *arguments, **options)
+
+        return call
+
+    os_stat = os.stat
+    for module, name in ((os, "stat"), (os, "listdir"), (os, "scandir"), (io, "open")):
+        monkeypatch.setattr(module, name, refusing(getattr(module, name)))
+
+
+NEED_MODELS = ("adapt my_objects", "models", "models use tiny", "evaluate my_objects", "demo show")
+NEED_PROFILES = (
+    *("classify inbox/0.jpg", "classify inbox/0.jpg -p my_objects", "report", "adapt my_objects"),
+    *("profiles", "profiles show", "profiles use my_objects", "profiles undo"),
+)
+
+
+@pytest.mark.parametrize(
+    ("place", "commands"),
+    [
+        (".", (*NEED_MODELS, *NEED_PROFILES)),
+        ("home", (*NEED_MODELS, *NEED_PROFILES)),
+        ("home/models", (*NEED_MODELS, "classify inbox/0.jpg")),
+        ("home/profiles", NEED_PROFILES),
+    ],
+)
+def test_row_65_a_data_folder_one_may_not_look_into(
+    learned, tmp_path: Path, monkeypatch, place: str, commands: tuple[str, ...]
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    (tmp_path / "home").rename(closed / "home")
+    monkeypatch.setenv("LITECLI_HOME", str(closed / "home"))
+    lock(monkeypatch, closed / place)
+    for command in commands:
+        code, out, err = learned(*command.split())
+        assert (code, out) == (6, "") and err.startswith("Error: No permission to look at ")
+        assert "set LITECLI_HOME to a folder of your own" in err
+    code, out, err = learned("doctor")
+    assert (code, err) == (6, "") and "Problem: No permission to look at " in out
+
+
+def test_a_file_where_one_may_not_look_is_refused(learned, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "closed").mkdir()
+    lock(monkeypatch, tmp_path / "closed")
+    for command in ("adapt my_objects -o", "classify inbox/0.jpg --csv", "report -o"):
+        code, out, err = learned(*command.split(), tmp_path / "closed" / "x.csv")
+        assert (code, out) == (6, "") and "x.csv: no permission." in err
+
+
+def test_a_model_where_one_may_not_look(learned, tmp_path: Path, monkeypatch) -> None:
+    shutil.copytree(library.model_path(), tmp_path / "closed" / "model")
+    lock(monkeypatch, tmp_path / "closed")
+    code, out, err = learned("adapt", "my_objects", "-m", tmp_path / "closed" / "model")
+    assert (code, out) == (6, "") and "No permission to look at" in err
+    assert "LITECLI_HOME" not in err
 
 
 @pytest.mark.parametrize("now", [0.0, 4e9, 2e11])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from litecli import threads
+from litecli import library, storage, threads
 from litecli.personal import predictions
 
 NAMES = [f"inbox/{number}.jpg" for number in range(9)]
@@ -89,6 +89,28 @@ def test_a_list_of_paths_on_stdin(learned, put, photo, monkeypatch) -> None:
         "inbox/0.jpg",
         "inbox/3.jpg",
     ]
+
+
+@pytest.mark.parametrize("named", [(), ("inbox/0.jpg",)])
+def test_a_return_inside_a_line_is_part_of_the_name(learned, monkeypatch, photo, named) -> None:
+    try:
+        Path("odd\rname.jpg").write_bytes(photo("mug", 1))
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    stdin(monkeypatch, b"odd\rname.jpg\r\n \r\ninbox/1.jpg")
+    code, out, _ = learned("classify", "--stdin-paths", *named)
+    assert code == 0 and paths(out) == [*named, "odd\\rname.jpg", "inbox/1.jpg"]
+
+
+def test_a_photo_without_features_is_like_no_other(learned) -> None:
+    path = library.profile_path()
+    tensors, metadata = storage.read_tensors(path)
+    tensors["embeddings"][0] = 0.0
+    storage.write_tensors(path, tensors, metadata)
+    code, out, err = learned("classify", NAMES[0], "--json")
+    told = json.loads(out)
+    first = library.load_profile().photo_paths[0]
+    assert (code, err) == (0, "") and told["nearest"] != first
 
 
 def test_a_list_of_paths_that_are_no_utf8(learned, photo, monkeypatch) -> None:

@@ -90,6 +90,16 @@ def test_nothing_of_a_persons_is_written_over(
     assert "litecli did not write it" in err
 
 
+@pytest.mark.parametrize(("option", "name"), [("--csv", "t.csv"), ("--plot", "p.png")])
+def test_nothing_is_written_among_the_photos(
+    audit: Any, tmp_path: Path, option: str, name: str
+) -> None:
+    data = write_classes(tmp_path / "things")
+    code, _, err = audit(data, *SMALL, option, f"things/{name}")
+    assert code == 2 and "among your photos" in err and f"{option} {tmp_path / name}" in err
+    assert not (data / name).exists()
+
+
 def test_json_has_all_that_was_asked_and_found(audit: Any, tmp_path: Path) -> None:
     data = write_classes(tmp_path / "things")
     code, out, err = audit(data, *SMALL, "--learner", "simple-cnaps", "--json", "--seed", 3)
@@ -146,6 +156,8 @@ def test_what_is_odd_is_said(audit: Any) -> None:
     [
         (["--lite-h", "5,x"], 2, "not a list of numbers"),
         (["--lite-h", "0"], 2, "not a list of numbers"),
+        (["--lite-h", "1" * 5000], 2, "not a list of numbers"),
+        (["--seed", str(2**63)], 2, "--seed"),
         (["--plot", "picture.jpg"], 2, "--plot picture.png"),
         (["--learner", "maml"], 2, "maml has no support gradient"),
         (["--learner", "protonet"], 2, "There is no learner protonet"),

@@ -8,8 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
-from litecli.cli import boundary, doctor, main
+from litecli.cli import boundary, doctor, main, meta_train
+from litecli.cli.help import PlainGroup
+from litecli.cli.options import Common, command, group
+from litecli.cli.output import Output
 from litecli.errors import ExitCode, LiteError
 
 
@@ -51,13 +55,29 @@ def test_a_mendable_error_is_three_lines_and_its_code(run, doctor_raises) -> Non
     assert err == "Error: No profile garge.\n  2 profiles: a, b\n  Try: litecli profiles\n"
 
 
-@pytest.mark.parametrize("rank, lines", [("0", 3), ("1", 0)])
+@pytest.mark.parametrize(
+    ("command", "rank", "count", "lines"),
+    [
+        ("meta-train", "0", "2", 3),
+        ("meta-train", "1", "2", 0),
+        ("meta-train", "1", None, 3),  # of some other program
+        ("meta-train", "2", "2", 3),  # no process of such a run
+        ("meta-train", "x", "2", 3),
+        ("doctor", "1", "2", 3),
+    ],
+)
 def test_of_many_processes_the_first_one_says_it(
-    run, doctor_raises, monkeypatch: pytest.MonkeyPatch, rank: str, lines: int
+    run, monkeypatch: pytest.MonkeyPatch, command: str, rank: str, count: str | None, lines: int
 ) -> None:
+    def fail(*_: object) -> None:
+        raise LiteError("What.", "Why.", "try", code=ExitCode.INPUT)
+
+    monkeypatch.setattr(doctor, "examine", fail)
+    monkeypatch.setattr(meta_train, "resolve", fail)
     monkeypatch.setenv("RANK", rank)  # as torchrun sets it
-    doctor_raises(LiteError("What.", "Why.", "try", code=ExitCode.INPUT))
-    code, out, err = run("doctor")
+    if count is not None:
+        monkeypatch.setenv("WORLD_SIZE", count)
+    code, out, err = run(command)
     assert (code, out, len(err.splitlines())) == (3, "", lines)
 
 
@@ -142,6 +162,29 @@ def test_usage_errors_with_json(run) -> None:
     code, out, err = run("adapt", "--json", "--foo")
     assert (code, err) == (2, "")
     assert json.loads(out)["schema"] == "litecli.error/1" and json.loads(out)["code"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "heard"),
+    [
+        ("things --offline show", (True, "auto")),
+        ("things --device cuda show", (False, "cuda")),
+        ("things --device cuda show --device cpu --offline", (True, "cpu")),
+        ("things --offline", (True, "auto")),
+    ],
+)
+def test_what_is_said_to_a_group_holds_for_its_command(words: str, heard: tuple) -> None:
+    told = []
+
+    def show(common: Common) -> None:
+        told.append((common.offline, common.device))
+
+    app = typer.Typer(cls=PlainGroup)
+    things = group(app, "things", "Things")
+    command(things)(show)
+    command(things, "show")(show)
+    app(words.split(), standalone_mode=False, obj=Output())
+    assert told == [heard]
 
 
 def test_version(run) -> None:

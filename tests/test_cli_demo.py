@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from litecli import library
 from litecli.cli import demo
 from litecli.personal.predictions import Prediction
@@ -61,6 +63,12 @@ def test_demo_replaces_nothing(run) -> None:
     code, _, err = run("demo", "mine")
     assert code == 2 and "not an empty folder" in err and "litecli demo mine_new" in err
     assert [p.name for p in Path("mine").iterdir()] == ["x.txt"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_demo_has_a_range_of_seeds(run, seed: int) -> None:
+    code, _, err = run("demo", "show", "--seed", seed)
+    assert code == 2 and "--seed" in err and not Path("show").exists()
 
 
 def test_a_profile_of_ones_own_called_demo_stays(run, write_objects, monkeypatch) -> None:

@@ -77,6 +77,25 @@ def test_evaluate_appends_to_a_csv_file(measured) -> None:
 
 
 @pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("photo.jpg", "litecli did not write it"),
+        ("latin.csv", "litecli did not write it"),
+        ("photos/keys/IMG_0.jpg", "among your photos"),
+        ("photos/out.csv", "among your photos"),
+        ("photos", "photos is a folder."),
+    ],
+)
+def test_no_file_of_a_persons_gets_a_line(measured, photo, put, table: str, words: str) -> None:
+    put("photo.jpg", photo("keys", 1))
+    put("latin.csv", "caf\u00e9,price\n".encode("latin-1"))
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    code, out, err = measured("photos", "--csv", table)
+    assert (code, out) == (2, "") and words in err and "  Try: --csv " in err
+    assert {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("nowhere",), 2, "No folder nowhere"),

@@ -92,6 +92,23 @@ def test_help_names_every_head(path: tuple[str, ...]) -> None:
     assert all(head in help for head in HEADS)
 
 
+CHECKED_BY_THE_COMMAND = {"min_accuracy", "unknown_threshold"}
+
+
+@pytest.mark.parametrize("path", [path for path in ALL if path != ("meta-train",)], ids=" ".join)
+def test_every_number_has_a_least_and_none_is_nan(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    unbound = ("int", "integer", "float")  # the first two: Typer's name, and Click's
+    numbers = {option.name for option in ALL[path].params if option.type.name in unbound}
+    assert numbers <= CHECKED_BY_THE_COMMAND
+    needed = [p.name for p in ALL[path].params if p.param_type_name == "argument" and p.required]
+    for option in ALL[path].params:
+        if option.type.name.startswith("float"):
+            assert main([*path, *needed, option.opts[0], "nan"]) == 2
+            assert "nan is no" in capsys.readouterr().err.replace("nan is not a share", "nan is no")
+
+
 LINES = [line for command in (ROOT, *ALL.values()) for line in examples(command)]
 
 

@@ -113,6 +113,30 @@ def test_every_setting_has_a_flag(trained) -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "words", "fix"),
+    [
+        ("photos --teacher t", "--pretrain-images is 0", "--pretrain-images 100000"),
+        ("--teacher t --pretrain-images 0", "--pretrain-images is 0", "--pretrain-images 100000"),
+        ("--learner ridge --head euclidean", "not for ridge", "--learner protonets --head eucl"),
+        ("--learner simple-cnaps --head cosine", "not for simple-cnaps", "leave --head out"),
+    ],
+)
+def test_a_flag_that_could_do_nothing_is_refused(trained, flags: str, words: str, fix: str) -> None:
+    code, out, err = trained(*flags.split())
+    assert (code, out) == (2, "") and words in err and fix in err.splitlines()[-1]
+
+
+def test_a_flag_says_auto_where_the_recipe_says_cuda(trained, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('device = "cuda"\nlearner = "ridge"\nhead = "ridge"\n')
+    for flags, device in ((), "cuda"), (("--device", "auto"), "auto"), (("--device", "cpu"), "cpu"):
+        assert trained("photos", "--config", recipe, *flags)[0] == 0
+        assert trained.config.device == device
+    assert trained("photos", "--config", recipe, "--learner", "protonets")[0] == 0
+    assert trained.config.head == "ridge"  # the recipe's, which protonets may have
+
+
+@pytest.mark.parametrize(
     "learner, head, rate, film",
     [
         ("protonets", "cosine", 0.1, False),

@@ -145,6 +145,25 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("resnet18", "--name", "tiny"), "There is a model tiny already."),
+        (("hf-hub:timm/tiny",), "There is a model tiny already."),
+        (("resnet18", *8 * ("--closer-look", "0.5")), "8 closer looks are too many: 7 at most."),
+    ],
+)
+def test_fetch_refuses_before_it_downloads(run, monkeypatch, arguments, words: str) -> None:
+    from litecli.networks import model_folder
+
+    def fetched(*_: object) -> ModelConfig:
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(model_folder, "fetch", fetched)
+    code, out, err = run("models", "fetch", *arguments)
+    assert (code, out) == (2, "") and words in err
+
+
 def test_doctor_finds_nothing_wrong(run, own_home: Path) -> None:
     code, out, _ = run("doctor")
     assert code == 0 and "All is well." in out and str(own_home) in out

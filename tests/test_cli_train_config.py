@@ -87,8 +87,8 @@ def test_no_such_file(run) -> None:
         ("--support 9-3", "--support 9-3 runs backwards"),
         ("--lr -1", "--lr -1 is out of range: above 0"),
         ("--lr 0", "--lr 0 is out of range"),
-        ("--lr nan", "--lr nan is out of range"),
-        ("--clip nan", "--clip nan is out of range"),
+        ("--lr nan", "--lr nan is no number"),
+        ("--clip nan", "--clip nan is no number"),
         ("--lite-h 0", "--lite-h 0 is out of range: 1 or more"),
         ("--image-size 7", "--image-size 7 is out of range: from 32 to 1024"),
         ("--tasks 0", "--tasks 0 is out of range"),
@@ -99,6 +99,8 @@ def test_no_such_file(run) -> None:
         ("--precision fp16", "--precision takes auto, fp32, bf16"),
         ("--head x", "--head takes cosine, euclidean, ridge"),
         ("--tasks many", "--tasks"),
+        (f"--way {'1' * 5000}", "is not a number or a range"),
+        (f"--workers {'1' * 5000}", "is neither auto nor 1 or more"),
     ],
 )
 def test_row_59_ranges_are_checked_before_anything_loads(run, monkeypatch, flags, words) -> None:

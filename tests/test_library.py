@@ -341,6 +341,33 @@ def test_models_are_added_listed_used_and_removed(
     assert "Did you mean base?" in refusal(ExitCode.MISSING, library.find_model, "bse").what
 
 
+@pytest.mark.parametrize("schema", [1, 999])
+def test_a_version_of_another_litecli_is_renamed_too(schema: int) -> None:
+    for seed in range(2):
+        library.save_profile(make_profile(seed=seed))
+    before = storage.home() / "profiles" / "previous"
+    tensors, metadata = storage.read_tensors(before / "garage.safetensors")
+    header = json.loads(metadata[PROFILE_KEY]) | {"schema": schema}
+    metadata = {PROFILE_KEY: json.dumps(header)}
+    storage.write_tensors(before / "garage.safetensors", tensors, metadata)
+    whole = (before / "garage.safetensors").read_bytes()
+    library.rename_profile("garage", "shed")
+    assert library.profile_names() == ["shed"] and library.load_profile("shed").name == "shed"
+    assert {path.name: path.read_bytes() for path in before.iterdir()} == {
+        "shed.safetensors": whole
+    }
+
+
+@pytest.mark.parametrize("text", ['{"model": [], "profile": {}}', '{"model": 1}', "[" * 10_000])
+def test_settings_that_make_no_sense_are_none(tiny_model: Model, text: str) -> None:
+    library.add_model(tiny_model.folder)
+    library.save_profile(make_profile())
+    (storage.home() / "state.json").write_text(text)
+    assert library.find_model().name == "tiny" and library.current_profile_name() is None
+    library.use_profile("garage")
+    assert library.current_profile_name() == "garage"
+
+
 def test_a_taken_model_name_needs_replace(
     tmp_path: Path, write_model: Callable[..., Path], own_home: Path
 ) -> None:

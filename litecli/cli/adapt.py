@@ -11,6 +11,7 @@ from litecli.cli.engine import EngineName, check_engine, choose_engine
 from litecli.cli.options import HEAD_NAMES, Common, command
 from litecli.cli.targets import check_target, is_profile
 from litecli.cli.texts import size
+from litecli.config import MAX_PHOTOS
 from litecli.errors import ExitCode, LiteError
 
 EXAMPLES = (
@@ -54,7 +55,9 @@ def adapt(
         typer.Option("--output", "-o", help="Save to this file; it does not become current."),
     ] = None,
     head: Annotated[str | None, typer.Option(help=f"{HEAD_NAMES}; else the model's own.")] = None,
-    max_photos: Annotated[int, typer.Option(min=1, help="Most photos used of one object.")] = 200,
+    max_photos: Annotated[
+        int, typer.Option(min=1, help="Most photos used of one object.")
+    ] = MAX_PHOTOS,
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a profile learned from another folder.")
     ] = False,
@@ -87,7 +90,8 @@ def adapt(
             fix="--min-accuracy 0.9",
             code=ExitCode.USAGE,
         )
-    if output is not None and output.exists() and not output.is_file():
+    # Not Path.exists: until Python 3.14 it raises where permission is missing.
+    if output is not None and os.path.exists(output) and not output.is_file():  # noqa: PTH110
         raise LiteError(  # saving puts a new file in its place: a device would be gone
             f"-o {output} is a folder or a device; give the name of a file.",
             fix="-o my_objects.safetensors",

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +14,7 @@ import typer
 from litecli.cli.options import Common, command
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target, start_of
-from litecli.config import LEARNERS
+from litecli.config import LARGEST_SEED, LEARNERS
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def audit(
     ] = "5,10,20",
     way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5,
     support: Annotated[
-        int, typer.Option(min=2, help="About this many support photos per task.")
+        int, typer.Option(min=2, max=100_000, help="About this many support photos per task.")
     ] = 60,
     query: Annotated[int, typer.Option(min=1, help="Query photos per class, at most.")] = 3,
     tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 2,
@@ -60,7 +62,9 @@ def audit(
     image_size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else at most 64.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Everything random follows from it.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Everything random follows from it.")
+    ] = 0,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the table to this CSV file.")
     ] = None,
@@ -76,12 +80,7 @@ def audit(
             fix=f"--plot {plot.with_suffix('.png')}",
             code=ExitCode.USAGE,
         )
-    if csv_file is not None:
-        ours = starts_with(f"{','.join(HEADER)}\n".encode())
-        check_target(csv_file, "--csv", kind="table", is_ours=ours, suggested="audit.csv")
-    if plot is not None:
-        ours = starts_with(b"\x89PNG", b"Matplotlib")
-        check_target(plot, "--plot", kind="picture", is_ours=ours, suggested="audit.png")
+    check_files(csv_file, plot, data)
     from litecli import library, storage
     from litecli.audit import audit as engine
     from litecli.audit import data as audit_data
@@ -120,6 +119,17 @@ def audit(
         out.say(f"Wrote {plot}")
 
 
+def check_files(csv_file: Path | None, plot: Path | None, data: Path | None) -> None:
+    """Raise LiteError (USAGE) where the table or the picture must not be written."""
+    photos = None if data is None else os.path.realpath(data)
+    for path, flag, kind, ours, suggested in (
+        (csv_file, "--csv", "table", starts_with(f"{','.join(HEADER)}\n".encode()), "audit.csv"),
+        (plot, "--plot", "picture", starts_with(b"\x89PNG", b"Matplotlib"), "audit.png"),
+    ):
+        if path is not None:
+            check_target(path, flag, kind=kind, folder=photos, is_ours=ours, suggested=suggested)
+
+
 def starts_with(first: bytes, also: bytes = b"") -> Callable[[Path], bool]:
     """Whether a file begins so, and has something else near its start: one that audit wrote."""
 
@@ -133,7 +143,7 @@ def starts_with(first: bytes, also: bytes = b"") -> Callable[[Path], bool]:
 def parse_sizes(text: str) -> tuple[int, ...]:
     """ "5,10,20" as (5, 10, 20), in rising order; LiteError (USAGE) otherwise."""
     words = [word.strip() for word in text.split(",")]
-    if not all(word.isascii() and word.isdecimal() and int(word) > 0 for word in words):
+    if not all(re.fullmatch(r"0*[1-9][0-9]{0,17}", word) for word in words):
         raise LiteError(
             f"--lite-h {text} is not a list of numbers of photos.",
             fix="--lite-h 5,10,20",

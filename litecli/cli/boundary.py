@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Needed before parsing succeeds: a usage error must already know the form it is wanted in.
     out.json = "--json" in arguments
     out.verbose = "-v" in arguments or "--verbose" in arguments
+    out.errors = not (arguments[:1] == ["meta-train"] and _is_one_more())
     with warnings.catch_warnings():
         if not out.verbose and not sys.warnoptions:
             warnings.simplefilter("ignore")
@@ -47,6 +48,12 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+
+
+def _is_one_more() -> bool:
+    """Whether torchrun started this process beside a first one, which says what is wrong."""
+    rank, count = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    return rank.isdecimal() and count.isdecimal() and 0 < int(rank) < int(count)
 
 
 def _run(arguments: list[str], out: Output) -> int:
@@ -69,8 +76,8 @@ def _run(arguments: list[str], out: Output) -> int:
 
 def report(error: LiteError, out: Output, cause: BaseException | None = None) -> int:
     """Write the error in the form that the user asked for, and return its exit code."""
-    if os.environ.get("RANK", "0") != "0" and error.code != ExitCode.BUG:
-        return int(error.code)  # of the many processes that torchrun starts, the first one says it
+    if not out.errors and error.code != ExitCode.BUG:
+        return int(error.code)
     if out.verbose:
         out.problem("".join(traceback.format_exception(cause or error)).rstrip())
     try:

@@ -4,8 +4,6 @@ People get words, programs get tab-separated lines (path, label, confidence), an
 give everything. Answers appear as they are found, in input order.
 """
 
-import math
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -21,7 +19,7 @@ from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, show_skipped
 from litecli.cli.photo_arguments import Photo, expand, show_unsearched
-from litecli.cli.stdin_paths import StdinPaths
+from litecli.cli.stdin_paths import StdinPaths, all_paths
 from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
@@ -94,8 +92,6 @@ def classify(
             fix="give one of them",
             code=ExitCode.USAGE,
         )
-    if unknown_threshold is not None and math.isnan(unknown_threshold):
-        raise LiteError("--unknown-threshold nan is no number.", code=ExitCode.USAGE)
     arguments = list(photos or [])
     if "" in arguments:
         raise LiteError(
@@ -103,8 +99,7 @@ def classify(
         )
     stream = StdinPaths(out, recursive) if stdin_paths and not arguments else None
     if stdin_paths and stream is None:
-        lines = sys.stdin.buffer.read().splitlines()
-        arguments += [os.fsdecode(line) for line in lines if line.strip()]
+        arguments += all_paths()
     if stream is not None and stream.is_empty():
         raise LiteError("No paths came on stdin.", code=ExitCode.INPUT)
     if not arguments and stream is None:

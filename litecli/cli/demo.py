@@ -12,6 +12,7 @@ import typer
 
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.texts import counted, duration, percent
+from litecli.config import LARGEST_SEED
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def demo(
     folder: Annotated[
         Path | None, typer.Argument(help="Where to draw; else a temporary folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the drawings.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of the drawings.")] = 0,
 ) -> None:
     """See it work on drawn objects; needs no photos."""
     from litecli import library

@@ -1,5 +1,6 @@
 """`litecli doctor`: what this machine offers, and what stands in litecli's way."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,17 +137,19 @@ def _data_folder(problems: list[str]) -> dict[str, str]:
         problems.append(
             f"cannot write to {home} ({reason}): set LITECLI_HOME to a folder you can write to"
         )
-    return {
-        "data_folder": str(home),
-        "free_space": size(free),
-        "profiles": str(len(library.profile_names())),
-    }
+    report = {"data_folder": str(home), "free_space": size(free)}
+    try:
+        return report | {"profiles": str(len(library.profile_names()))}
+    except LiteError as error:
+        problems.append(f"{error.what} {error.fix}")
+        return report
 
 
 def _nearest_existing(path: Path) -> Path:
     """The folder itself, or what exists nearest above it; a file in its place is no folder."""
     path = path.absolute()
-    return next(p for p in (path, *path.parents) if p.exists())
+    # Not Path.exists: until Python 3.14 it raises where permission is missing.
+    return next(p for p in (path, *path.parents) if os.path.exists(p))  # noqa: PTH110
 
 
 def _models(problems: list[str]) -> dict[str, str]:
@@ -157,7 +160,7 @@ def _models(problems: list[str]) -> dict[str, str]:
             f"{m.name}{' (current)' if current else ''}" for m, _, current in library.list_models()
         ]
     except LiteError as error:
-        problems.append(error.what)
+        problems.append(f"{error.what} {error.fix}")
         return {"models": "none"}
     if not names:
         problems.append("no model is installed: litecli models fetch NAME")

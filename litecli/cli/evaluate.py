@@ -1,6 +1,7 @@
 """`litecli evaluate DATA`: accuracy of a model on few-shot tasks, and what adapting costs."""
 
 import csv
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +11,9 @@ import typer
 from litecli.cli.adapt import check_head
 from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on_the_processor
 from litecli.cli.output import Output
+from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
-from litecli.config import BASELINES, Baseline
+from litecli.config import BASELINES, LARGEST_SEED, Baseline, EvaluateDefaults
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ JSON_FIELDS = [
     "skipped",
     "short_classes",
 ]
+TASKS = EvaluateDefaults()
 PROTOCOLS_TO_COME = ("orbit", "vtab", "meta-dataset")
 
 EXAMPLES = (
@@ -60,18 +63,22 @@ def evaluate(
         str | None, typer.Option("--model", "-m", help="Model name or folder; else the current.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="How tasks are drawn: episodes.")] = "episodes",
-    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5,
-    shots: Annotated[int, typer.Option(min=1, help="Photos to learn from, per class.")] = 5,
-    query: Annotated[int, typer.Option(min=1, help="Photos to name, per class.")] = 15,
-    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 600,
-    seed: Annotated[int, typer.Option(min=0, help="Which tasks are drawn.")] = 0,
+    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = TASKS.way,
+    shots: Annotated[
+        int, typer.Option(min=1, help="Photos to learn from, per class.")
+    ] = TASKS.shots,
+    query: Annotated[int, typer.Option(min=1, help="Photos to name, per class.")] = TASKS.query,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = TASKS.tasks,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which tasks are drawn.")] = 0,
     head: Annotated[
         str | None,
         typer.Option(help=f"{HEAD_NAMES}; else the model's own."),
     ] = None,
     ridge_lambda: Annotated[
         float | None,
-        typer.Option(min=1e-6, help="Penalty of ridge; else chosen per task by leave-one-out."),
+        typer.Option(
+            min=1e-6, max=1e6, help="Penalty of ridge; else chosen per task by leave-one-out."
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -80,7 +87,7 @@ def evaluate(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Gradient steps of the baseline on each task.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(min=1e-9, help="Rate of those steps.")] = None,
+    lr: Annotated[float | None, typer.Option(min=1e-9, max=10, help="Rate of those steps.")] = None,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Append the result to this CSV file.")
     ] = None,
@@ -97,7 +104,7 @@ def evaluate(
             code=ExitCode.USAGE,
         )
     if csv_file is not None:
-        check_csv(csv_file)
+        check_csv(csv_file, data)
     from litecli import library
     from litecli.evaluation import evaluation
 
@@ -189,20 +196,33 @@ def show(out: Output, result: "Evaluation", model: str, csv_file: Path | None) -
         out.say(f"Appended to {csv_file}")
 
 
-def check_csv(path: Path) -> None:
-    """LiteError (INPUT) when the table is there and has other columns."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            header = next(csv.reader(file), None)
-    except (OSError, ValueError, csv.Error):  # a new file; one that cannot be written says so later
-        return
-    if header not in (None, JSON_FIELDS):
+def check_csv(path: Path, data: Path) -> None:
+    """LiteError where the table must not be written (USAGE) or has other columns (INPUT)."""
+    check_target(
+        path,
+        "--csv",
+        kind="table",
+        folder=os.path.realpath(data),
+        is_ours=lambda table: columns(table) is not None,
+        suggested="evaluate.csv",
+        devices=True,
+    )
+    if path.is_file() and columns(path) != JSON_FIELDS:
         raise LiteError(
             f"{path} is a table with other columns.",
             "A line of this result would not fit under them.",
             "--csv with a new file",
             code=ExitCode.INPUT,
         )
+
+
+def columns(path: Path) -> list[str] | None:
+    """The columns of a table, ours where it is still empty; None where a file is no table."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), JSON_FIELDS)
+    except (OSError, ValueError, csv.Error):
+        return None
 
 
 def append_csv(path: Path, record: dict[str, object]) -> None:

@@ -20,6 +20,7 @@ from litecli.cli.train_config import (
 )
 from litecli.cli.train_ranges import check
 from litecli.config import FILM_LEARNERS, HEADS, LEARNERS, TrainConfig, head_of
+from litecli.errors import ExitCode, LiteError
 
 RECIPE = "recipe.toml"  # in the run folder; --config reads it back
 
@@ -272,7 +273,7 @@ def meta_train(
         "val_tasks": val_tasks,
         "seed": seed,
         "workers": None if workers is None else parse_workers(workers),
-        "device": None if common.device == "auto" else common.device,
+        "device": common.device if common.device_said else None,
     }
     if way is not None:
         flags["episodes.way_min"], flags["episodes.way_max"] = parse_span(way, "--way")
@@ -295,6 +296,13 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     if config_file is not None:
         base = read_toml(config_file, base)
     config = with_values(base, flags)
+    if config.head != head_of(config.learner, config.head) and "head" in flags:
+        raise LiteError(
+            f"--head {config.head} is not for {config.learner}, which has a head of its own.",
+            "A head is yours to choose with protonets.",
+            f"--learner protonets --head {config.head}, or leave --head out",
+            code=ExitCode.USAGE,
+        )
     config = replace(config, head=head_of(config.learner, config.head))
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]

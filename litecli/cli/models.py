@@ -9,6 +9,8 @@ import typer
 from litecli.cli.adapt import check_head
 from litecli.cli.options import HEAD_NAMES, Common, command, group
 from litecli.cli.texts import shortened
+from litecli.config import MOST_CLOSER_LOOKS
+from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
     from litecli.library import Model
@@ -148,10 +150,17 @@ def fetch(
 ) -> None:
     """Make a model from a pretrained network."""
     check_head(head)
+    if closer_look and len(closer_look) > MOST_CLOSER_LOOKS:
+        raise LiteError(
+            f"{len(closer_look)} closer looks are too many: {MOST_CLOSER_LOOKS} at most.",
+            "Each costs a pass of the network.",
+            code=ExitCode.USAGE,
+        )
     from litecli import library
     from litecli.networks import model_folder
 
-    name = library.check_name(name or network.removeprefix("hf-hub:").rpartition("/")[2])
+    name = name or network.removeprefix("hf-hub:").rpartition("/")[2]
+    name = library.check_free(name, replace=replace)  # before the download
     common.out.say(f"Making model {name} of {network} ...")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / name

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +39,7 @@ class Common:
     out: Output
     offline: bool = False
     device: str = "auto"
+    device_said: bool = False  # by the user; where a file may say it too, a flag wins
 
 
 def _option(name: str, annotation: Any, default: Any, *flags: str, help: str) -> inspect.Parameter:
@@ -55,7 +57,9 @@ COMMON = (
     _option("verbose", bool, False, "--verbose", "-v", help="Everything, tracebacks too."),
     _option("json", bool, False, "--json", help="Results as JSON on stdout."),
     _option("offline", bool, False, "--offline", help="Never use the network."),
-    _option("device", Device, Device.AUTO, "--device", help="Where the network runs."),
+    _option(
+        "device", Device | None, None, "--device", help="Where the network runs.  [default: auto]"
+    ),
 )
 
 
@@ -74,7 +78,8 @@ def command(
             out.quiet |= given.pop("quiet")
             out.verbose |= given.pop("verbose")
             out.json |= given.pop("json")
-            common = Common(out, given.pop("offline"), given.pop("device").value)
+            common = _common(ctx, given.pop("offline"), given.pop("device"))
+            _check_numbers(given)
             if ctx.invoked_subcommand is None:
                 code = _until_stopped(out, lambda: function(common, **given))
                 raise typer.Exit(code or 0)
@@ -96,6 +101,22 @@ def command(
         return function
 
     return register
+
+
+def _common(ctx: typer.Context, offline: bool, device: str | None) -> Common:
+    """What was said to the command, or before it: `models --offline fetch NAME`."""
+    before = ctx.parent.params if ctx.parent else {}
+    said = device or before.get("device")
+    offline = offline or before.get("offline", False)
+    return Common(ctx.obj, offline, Device(said or "auto").value, said is not None)
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
+    """Raise LiteError (USAGE) for a nan: it is neither below a range nor above it."""
+    for name, value in given.items():
+        numbers = value if isinstance(value, list) else [value]
+        if any(isinstance(number, float) and math.isnan(number) for number in numbers):
+            raise LiteError(f"--{name.replace('_', '-')} nan is no number.", code=ExitCode.USAGE)
 
 
 def _until_stopped(out: Output, work: Callable[[], int | None]) -> int | None:

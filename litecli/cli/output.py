@@ -45,6 +45,7 @@ class Output:
         self.quiet = False
         self.verbose = False
         self.json = False
+        self.errors = True  # False: of many processes another one says what is wrong
         self._drawn = False  # a progress line stands on the terminal, unfinished
 
     @property

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from queue import Queue
@@ -73,6 +73,15 @@ class StdinPaths:
         self._lines.put(None)
 
     def _add(self, lines: list[bytes]) -> None:
-        for line in lines:
-            if line.strip():
-                self._lines.put(os.fsdecode(line.rstrip(b"\r")))
+        for path in paths_of(lines):
+            self._lines.put(path)
+
+
+def all_paths() -> list[str]:
+    """The paths on stdin, once it has ended."""
+    return paths_of(sys.stdin.buffer.read().split(b"\n"))
+
+
+def paths_of(lines: Iterable[bytes]) -> list[str]:
+    """One path a line; empty lines are none, and a carriage return ends a line only at its end."""
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]

@@ -27,11 +27,22 @@ def check_target(
 
     `folder` is the profile's photo folder, if there is one, `inputs` the photos of the command
     line, `suggested` a name that would do; `devices`: /dev/stdout and its like are fine.
+    Where the person may not even look, it is LiteError (MACHINE).
     """
 
     def refused(what: str, why: str, other: Path) -> LiteError:
         return LiteError(what, why, f"{flag} {shlex.quote(str(other))}", code=ExitCode.USAGE)
 
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise LiteError(
+            f"Cannot write {path}: no permission.",
+            fix=f"{flag} FILE in a folder you can write to",
+            code=ExitCode.MACHINE,
+        ) from error
+    except (OSError, ValueError):  # a new file, or a name that cannot be
+        pass
     if path.is_dir():
         raise refused(f"{path} is a folder.", f"The {kind} is a file.", path / suggested)
     if path.exists() and not path.is_file() and devices:

@@ -120,7 +120,7 @@ def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 def parse_span(text: str, flag: str, single_is_most: bool = False) -> tuple[int | None, int]:
     """ "5-50" as (5, 50); "20" as (20, 20), or as (None, 20) where one number is the most."""
-    match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,18})(?:\s*-\s*(\d{1,18}))?\s*", text)
     if match is None:
         raise LiteError(
             f"{flag} {text} is not a number or a range.", fix=f"{flag} 5-50", code=ExitCode.USAGE
@@ -135,7 +135,7 @@ def parse_workers(text: str) -> int:
     """ "auto" as 0, else the number of decoding threads."""
     if text == "auto":
         return 0
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 18 or int(text) < 1:
         raise LiteError(
             f"--workers {text} is neither auto nor 1 or more.",
             fix="--workers auto",

@@ -3,7 +3,7 @@
 import difflib
 from operator import attrgetter
 
-from litecli.config import GRADIENTS, HEADS, LEARNERS, TrainConfig
+from litecli.config import GRADIENTS, HEADS, LARGEST_SEED, LEARNERS, TrainConfig
 from litecli.errors import ExitCode, LiteError
 
 CHOICES = {
@@ -38,7 +38,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "val_every": (0, LARGEST, "--val-every"),
     "val_tasks": (1, 100_000, "--val-tasks"),
     "smallest_crop": (0, 1, "smallest_crop"),
-    "seed": (0, 2**32 - 1, "--seed"),
+    "seed": (0, LARGEST_SEED, "--seed"),
     "workers": (0, 1024, "--workers"),
     "pretrain.images": (0, LARGEST, "--pretrain-images"),
     "pretrain.batch": (2, 100_000, "pretrain.batch"),  # batch statistics of one say nothing
@@ -89,6 +89,13 @@ def check(config: TrainConfig) -> TrainConfig:
                 'teacher = ["MODEL"] and teacher_views = 0 in [pretrain]',
                 code=ExitCode.USAGE,
             )
+    if config.pretrain.teacher and not config.pretrain.images:
+        raise LiteError(
+            "--teacher is for the supervised stage, and there is none: --pretrain-images is 0.",
+            "In it the network also learns to predict the teacher's features.",
+            "--pretrain-images 100000, or leave --teacher out",
+            code=ExitCode.USAGE,
+        )
     if config.learner == "maml" and config.film == "on":
         raise LiteError(
             "maml has no FiLM: its gradient steps change the whole network.",

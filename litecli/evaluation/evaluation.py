@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli.config import Baseline
+from litecli.config import Baseline, EvaluateDefaults
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.evaluation.methods import choose_method
 from litecli.evaluation.solvers import TaskSolver
@@ -21,6 +21,7 @@ from litecli.tasks.episodes import Episode, Source, sample_fixed
 from litecli.threads import in_order
 
 Progress = Callable[[int, int], None]
+TASKS = EvaluateDefaults()
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ def evaluate(
     folder: Path,
     model: Model,
     *,
-    way: int = 5,
-    shots: int = 5,
-    query: int = 15,
-    tasks: int = 600,
+    way: int = TASKS.way,
+    shots: int = TASKS.shots,
+    query: int = TASKS.query,
+    tasks: int = TASKS.tasks,
     seed: int = 0,
     head: str | None = None,
     lam: float | None = None,

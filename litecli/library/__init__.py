@@ -15,6 +15,7 @@ from litecli.library.data_folder import check_name, name_for_folder
 from litecli.library.model_files import Model, open_model
 from litecli.library.model_library import (
     add_model,
+    check_free,
     check_same_model,
     find_model,
     list_models,
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "add_model",
     "check_folder",
+    "check_free",
     "check_name",
     "check_same_model",
     "current_profile_name",

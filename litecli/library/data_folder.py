@@ -7,7 +7,9 @@ home()/locks/
 
 import difflib
 import json
+import os
 import shlex
+import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -45,11 +47,15 @@ def name_for_folder(folder: Path) -> str:
 
 def state() -> dict[str, str]:
     """The names of the current "profile" and "model"; empty when nothing was chosen yet."""
+    path = storage.home() / "state.json"
     try:
-        state = json.loads((storage.home() / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or damaged: nothing is current
+        state = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise no_entry(path) from error
+    except (OSError, ValueError, RecursionError):  # none yet, or damaged: nothing is current
         return {}
-    return state if isinstance(state, dict) else {}
+    entries = state.items() if isinstance(state, dict) else ()
+    return {kind: name for kind, name in entries if isinstance(name, str)}
 
 
 def set_current(kind: str, name: str | None) -> None:
@@ -85,6 +91,47 @@ def lock_for(name: str, busy: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; LiteError (MACHINE) where that may not be known."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; LiteError (MACHINE) where that may not be known."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted; nothing where there is none. LiteError (MACHINE) as above."""
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError as error:
+        raise no_entry(folder) from error
+    except OSError:
+        return []
+
+
+def _mode(path: Path) -> int:
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116 (Path.exists tells no reason from 3.14 on)
+    except PermissionError as error:
+        raise no_entry(path) from error
+    except (OSError, ValueError):  # nothing there, or no name at all
+        return 0
+
+
+def no_entry(path: Path) -> LiteError:
+    """The error (MACHINE) for what this person may not look at."""
+    home = storage.home()
+    own = path == home or path.is_relative_to(home)
+    return LiteError(
+        f"No permission to look at {path}.",
+        f"litecli keeps profiles and models in {home}" if own else "",
+        "set LITECLI_HOME to a folder of your own" if own else "",
+        code=ExitCode.MACHINE,
+    )
 
 
 def not_found(kind: str, name: str, known: Sequence[str], fix: str) -> LiteError:

@@ -19,7 +19,7 @@ from litecli.config import (
     ModelConfig,
 )
 from litecli.errors import ExitCode, LiteError
-from litecli.library.data_folder import quoted
+from litecli.library.data_folder import is_file, quoted
 
 _FILES = (WEIGHTS_FILE, ENCODER_GRAPH)  # the fingerprint is over these
 
@@ -81,13 +81,13 @@ def damaged_model(folder: Path, why: str) -> LiteError:
 
 
 def _check_file(folder: Path, file: str) -> None:
-    if not (folder / file).is_file():
+    if not is_file(folder / file):
         inner = folder / "model"
         raise LiteError(
             f"{folder} is not a model: it has no {file}.",
             "A model is a folder with model.safetensors and encoder.onnx, with FiLM task.onnx too.",
             f"litecli models add {quoted(inner)}"
-            if (inner / file).is_file()
+            if is_file(inner / file)
             else "litecli models list, or make one: litecli models fetch small",
             code=ExitCode.MISSING,
         )

@@ -3,6 +3,7 @@
 model_files.py says what a model's folder holds.
 """
 
+import os
 import shutil
 import uuid
 from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ from litecli.errors import ExitCode, LiteError
 from litecli.library.data_folder import (
     FORBIDDEN,
     check_name,
+    entries,
+    is_folder,
     learn_again,
     lock_for,
     not_found,
@@ -41,7 +44,7 @@ def find_model(name: str | Path | None = None) -> Model:
     text = str(name)
     if text in folders:
         return open_model(folders[text], text)
-    if Path(name).is_dir():
+    if is_folder(Path(name)):
         return open_model(Path(name))
     if FORBIDDEN & set(text):
         raise LiteError(f"No model folder {text}.", code=ExitCode.MISSING)
@@ -76,6 +79,20 @@ def use_model(name: str) -> Model:
     return model
 
 
+def check_free(name: str, *, replace: bool = False) -> str:
+    """The name, if `add_model` may give it to a model; else LiteError (USAGE)."""
+    name = check_name(name)
+    folders = _folders()
+    if name in folders and not (replace and folders[name].parent == _own_folder()):
+        raise LiteError(
+            f"There is a model {name} already.",
+            f"It is in {folders[name]}",
+            "give this one another name with --name NAME",
+            code=ExitCode.USAGE,
+        )
+    return name
+
+
 def add_model(folder: Path, name: str | None = None, *, replace: bool = False) -> Model:
     """Copy a model folder among the user's own, whole or not at all.
 
@@ -85,13 +102,7 @@ def add_model(folder: Path, name: str | None = None, *, replace: bool = False) -
     name = check_name(name or source.name)
     target = _own_folder() / name
     with _changing(name):
-        if name in _folders() and not (replace and target.is_dir()):
-            raise LiteError(
-                f"There is a model {name} already.",
-                f"It is in {_folders()[name]}",
-                "give this one another name with --name NAME",
-                code=ExitCode.USAGE,
-            )
+        check_free(name, replace=replace)
         # Hidden until complete: a half-copied model is never listed.
         fresh = _own_folder() / f".{uuid.uuid4().hex}"
         try:
@@ -142,13 +153,14 @@ def remove_model(name: str) -> Path:
 def model_of(profile: Profile, model: str | Path | None = None) -> Model:
     """The model a profile was learned on, where it was then, or at the place `model` names.
 
-    Raises LiteError (MISSING) when the model is gone, or is no longer the same.
+    Raises LiteError: MISSING when the model is gone, or is no longer the same, MACHINE where one
+    may not look for it.
     """
-    folder = profile.model_folder if Path(profile.model_folder or "-").is_dir() else ""
+    folder = profile.model_folder if is_folder(Path(profile.model_folder or "-")) else ""
     try:
         found = find_model(model or folder or profile.model_name)
     except LiteError as error:
-        if model is not None:
+        if model is not None or error.code == ExitCode.MACHINE:
             raise
         raise LiteError(
             f'Profile "{profile.name}" needs the model {profile.model_name}: {error.what}',
@@ -183,8 +195,8 @@ def _folders() -> dict[str, Path]:
     """Name -> folder of all models; a user's own hides a shipped one of the same name."""
     folders: dict[str, Path] = {}
     for place in (storage.shipped_models_dir(), _own_folder()):
-        found = place.iterdir() if place.is_dir() else ()
-        folders |= {f.name: f for f in sorted(found) if (f / WEIGHTS_FILE).exists()}
+        # os.path: one model that may not be looked at does not hide the others.
+        folders |= {f.name: f for f in entries(place) if os.path.exists(f / WEIGHTS_FILE)}  # noqa: PTH110
     return {name: folder for name, folder in folders.items() if not name.startswith(".")}
 
 

@@ -11,6 +11,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.library.data_folder import (
     FORBIDDEN,
     check_name,
+    is_file,
     lock_for,
     not_found,
     set_current,
@@ -35,7 +36,7 @@ def check_folder(name: str, folder: str | Path, *, replace: bool = False) -> Pro
     saved it; with `replace` neither.
     """
     path = saved_path(check_name(name))
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         saved = from_tensors(*storage.read_tensors(path))
@@ -104,8 +105,8 @@ def rename_profile(name: str, new_name: str) -> Path:
             raise LiteError(f'There is a profile "{new}" already.', code=ExitCode.USAGE)
         previous_path(new).unlink(missing_ok=True)
         contents = {saved_path(new): _renamed(saved_path(old), old, new)}
-        if previous_path(old).is_file():
-            contents[previous_path(new)] = _renamed(previous_path(old), old, new)
+        if is_file(previous_path(old)):
+            contents[previous_path(new)] = _renamed_or_as_it_is(previous_path(old), old, new)
         was_current = current_profile_name() == old
         storage.write_together(contents, what=f'profile "{new}"')
         previous_path(old).unlink(missing_ok=True)
@@ -142,7 +143,7 @@ def undo_profile(name: str | None = None) -> Profile:
     """
     name = profile_path(None).stem if name is None else _saved(name)
     with _saving(name):
-        if not previous_path(name).is_file():
+        if not is_file(previous_path(name)):
             raise LiteError(
                 f'Profile "{name}" has no version before this one.', code=ExitCode.MISSING
             )
@@ -162,13 +163,21 @@ def _renamed(path: Path, old: str, new: str) -> bytes:
     return storage.tensor_bytes(*to_tensors(profile))
 
 
+def _renamed_or_as_it_is(path: Path, old: str, new: str) -> bytes:
+    """What this litecli cannot read, another one may: it goes along unchanged."""
+    try:
+        return _renamed(path, old, new)
+    except LiteError:
+        return path.read_bytes()
+
+
 def _saved(name: str) -> str:
     """The name, if a profile is saved under it; else LiteError (MISSING)."""
     names = profile_names()
     name = unicodedata.normalize("NFC", name)
     if name in names:
         return name
-    if FORBIDDEN & set(name) or Path(name).is_file():
+    if FORBIDDEN & set(name) or is_file(Path(name)):
         raise LiteError(
             f"{name} is not the name of a saved profile.",
             "This works on the profiles that litecli keeps, by their names.",

@@ -11,7 +11,15 @@ from pathlib import Path
 
 from litecli import storage
 from litecli.errors import ExitCode, LiteError
-from litecli.library.data_folder import FORBIDDEN, learn_again, not_found, quoted, state
+from litecli.library.data_folder import (
+    FORBIDDEN,
+    entries,
+    is_file,
+    learn_again,
+    not_found,
+    quoted,
+    state,
+)
 from litecli.library.profile import NewerFormatError, OlderFormatError, Profile, from_tensors
 
 _SUFFIX = ".safetensors"
@@ -30,8 +38,8 @@ class ListedProfile:
 
 def profile_names() -> list[str]:
     """The names of the saved profiles, sorted."""
-    folder = storage.home() / "profiles"
-    return sorted(path.stem for path in folder.glob(f"[!.]*{_SUFFIX}"))
+    paths = entries(storage.home() / "profiles")
+    return sorted(p.stem for p in paths if p.suffix == _SUFFIX and not p.name.startswith("."))
 
 
 def list_profiles() -> list[ListedProfile]:
@@ -51,7 +59,7 @@ def list_profiles() -> list[ListedProfile]:
 def current_profile_name() -> str | None:
     """The name of the current profile; None when there is none."""
     name = state().get("profile")
-    return name if name and saved_path(name).is_file() else None
+    return name if name and is_file(saved_path(name)) else None
 
 
 def profile_path(name: str | Path | None = None) -> Path:
@@ -68,7 +76,7 @@ def profile_path(name: str | Path | None = None) -> Path:
     text = unicodedata.normalize("NFC", str(name))
     if text in names:
         return saved_path(text)
-    if Path(name).is_file():
+    if is_file(Path(name)):
         return Path(name)
     if FORBIDDEN & set(text) or text.endswith(_SUFFIX):
         raise LiteError(f"No profile file {name}.", code=ExitCode.MISSING)
@@ -113,7 +121,7 @@ def read_profile(path: Path, name: str) -> Profile:
                 code=ExitCode.MISSING,
             ) from error
         fix = learn_again()
-        if path == saved_path(name) and previous_path(name).is_file():
+        if path == saved_path(name) and is_file(previous_path(name)):
             fix += f"   or: litecli profiles undo {quoted(name)}"
         raise damaged_profile(name, f"{path}: {getattr(error, 'why', error)}", fix) from error
 

@@ -218,19 +218,21 @@ def _from_litecli_folder(folder: Path, image_size: int | None, pooled: bool) -> 
 def _from_timm_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone:
     """The network of timm's local directory: config.json (architecture) and weights."""
     try:
-        config = json.loads((folder / "config.json").read_text())
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         architecture = config["architecture"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not isinstance(architecture, str):
+            raise TypeError("architecture is no text")
+        arguments = dict(config.get("model_args") or {})
+        stated = {"license": "unknown"} | dict(config.get("pretrained_cfg") or {})
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LiteError(
             f"{folder} is not a timm model folder.",
             "It needs config.json with an architecture, and model.safetensors.",
             code=ExitCode.MISSING,
         ) from error
     check_name(architecture)
-    arguments = dict(config.get("model_args") or {})
     network = _created(architecture, arguments, pooled)
     load_into(network, folder / WEIGHTS_FILE)
-    stated = {"license": "unknown"} | dict(config.get("pretrained_cfg") or {})
     cfg = dict(getattr(network, "pretrained_cfg", None) or {}) | stated
     origin = f"timm folder {folder.name}"
     return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from litecli.config import MAX_PHOTOS
 from litecli.library.model_files import Model
 from litecli.library.profile import Profile
 from litecli.networks.model_heads import head_of
@@ -62,7 +63,7 @@ def adapt(
     *,
     name: str,
     head: str | None = None,
-    max_photos: int = 200,
+    max_photos: int = MAX_PHOTOS,
     previous: Profile | None = None,
     thumbnails: bool = True,
     progress: Callable[[int, int], None] | None = None,

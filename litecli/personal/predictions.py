@@ -108,7 +108,7 @@ class _Answerer:
         beside.shutdown(wait=False)
         self.encoder, self.head = Encoder(model.folder, profile.film), profile_head(profile, model)
         lengths = np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
-        self.own = profile.embeddings / lengths
+        self.own = profile.embeddings / np.maximum(lengths, 1e-12)  # a photo may have no features
 
     def answer_all(self, sources: Sequence[Source]) -> list[Prediction]:
         """Runs in a thread: what each photo is, or why it cannot be used."""

@@ -9,6 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from litecli.config import MAX_PHOTOS
 from litecli.errors import ExitCode, LiteError
 from litecli.photos.walk import NOT_A_PHOTO, Skipped, Walk, printable, shown
 
@@ -38,7 +39,7 @@ class Scan:
     ignored: int = 0  # .DS_Store and its like, twins of Live Photos: left out without a word
 
 
-def scan_objects(folder: Path, max_photos: int = 200) -> Scan:
+def scan_objects(folder: Path, max_photos: int = MAX_PHOTOS) -> Scan:
     """Find the objects of a folder, one sub-folder each; at most `max_photos` photos of one.
 
     Raises LiteError: USAGE (no such folder), INPUT (no objects in it, or not the folder meant).
