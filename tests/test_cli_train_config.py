@@ -172,3 +172,9 @@ def test_bad_numbers_of_a_file_are_refused(run, line: str, words: str) -> None:
     code, _, err = run("--config", "my.toml")
     assert code == ExitCode.USAGE and words in err and err.startswith("Error: "), err
     assert "Traceback" not in err and "bug" not in err
+
+
+@pytest.mark.parametrize("arguments", [("caf\udce9",), ("cards", "--out", "r\udcff")])
+def test_a_name_that_no_recipe_can_hold_is_refused(run, arguments: tuple[str, ...]) -> None:
+    code, _, err = run(*arguments, "--dry-run")
+    assert code == ExitCode.USAGE and "is not UTF-8" in err and "bug" not in err

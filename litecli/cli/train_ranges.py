@@ -69,6 +69,15 @@ def check(config: TrainConfig) -> TrainConfig:
                 f"--{name} takes {', '.join(allowed)}.",
                 code=ExitCode.USAGE,
             )
+    paths = (*config.data, config.val, config.out, config.weights, *config.pretrain.teacher)
+    for path in paths:
+        if path.encode(errors="replace").decode() != path:
+            raise LiteError(
+                f"The name {path} is not UTF-8.",
+                "The recipe of the run could not hold it.",
+                "give it another name",
+                code=ExitCode.USAGE,
+            )
     for name, (least, most, flag) in RANGES.items():
         value = attrgetter(name)(config)
         # No number is not in any range: NaN compares as False.
