@@ -1,0 +1,221 @@
+"""Would the tests notice? Every line of some modules is changed in turn, and their tests run.
+
+    pip install mutmut                                          # 3.8; by hand, so no extra has it
+    python tests/mutation.py lite film --jobs 2 --out alive.txt
+    python tests/mutation.py                                    # all modules that are listed below
+    python tests/mutation.py lite:17,33                         # two mutants of one module
+
+The mutants are those of mutmut's operators, applied to decorated functions, classes and tables as
+well, which mutmut itself passes over, and two of our own: a return of None, and a call left out. A
+mutant is killed when a test fails, or when all of them take much longer than they should. Each runs
+in a fork of a process that has imported what is slow to import, but nothing of litecli. Linux only.
+"""
+
+import argparse
+import difflib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import libcst as cst  # pyright: ignore[reportMissingImports] (mutmut brings it)
+import pytest
+from mutmut.mutation.mutators import (  # pyright: ignore[reportMissingImports]
+    mutation_operators,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+HEAVY = ("numpy", "torch", "timm", "onnx", "onnxruntime", "PIL.Image", "pillow_heif", "jinja2")
+HEAVY += ("safetensors.numpy", "platformdirs", "hypothesis", "typer", "rich.console")
+NOT_MUTATED = {"len", "isinstance"}  # calls that mutmut leaves alone: they can only crash
+PATIENCE = 3  # times what the tests take of the module as it is, and some seconds
+
+
+@dataclass(frozen=True)
+class Target:
+    """A module with the tests that should notice, those that notice most for their time first."""
+
+    path: str
+    tests: tuple[str, ...]
+    left_out: tuple[str, ...] = ()  # classes and functions that need a GPU
+
+
+HEAD_TESTS = ("test_crops", "test_heads", "test_head_choice", "test_mahalanobis")
+TARGETS = {
+    "lite": Target("litecli/lite.py", ("test_lite", "test_lite_film")),
+    "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),
+    "generator": Target("litecli/networks/generator.py", ("test_generator", "test_film")),
+    "head": Target("litecli/heads/head.py", HEAD_TESTS),
+    "heads": Target("litecli/heads/heads.py", HEAD_TESTS),
+    "photo_counts": Target("litecli/heads/photo_counts.py", HEAD_TESTS),
+    "storage": Target("litecli/storage.py", ("test_storage", "test_library")),
+    "image_stream": Target(
+        "litecli/image_stream.py",
+        ("test_image_stream", "test_lite", "test_lite_film"),
+        ("_ToGpu", "_now", "_copying"),
+    ),
+}
+
+
+def no_return(node: Any) -> Iterator[Any]:
+    """`return x` -> `return None`."""
+    if node.value is not None and not node.value.deep_equals(cst.Name("None")):
+        yield node.with_changes(value=cst.Name("None"))
+
+
+def no_call(node: Any) -> Iterator[Any]:
+    """A call for what it does, not for its value -> `pass`."""
+    if isinstance(node.value, cst.Call):
+        yield cst.Pass()
+
+
+OPERATORS: list[tuple[type, Callable[[Any], Iterable[Any]]]] = [
+    *mutation_operators,
+    (cst.Return, no_return),
+    (cst.Expr, no_call),
+]
+
+
+class Changes(cst.CSTVisitor):
+    """Collects (node, what to put in its place) from a syntax tree."""
+
+    def __init__(self, left_out: Sequence[str]) -> None:
+        super().__init__()
+        self.left_out, self.found = left_out, list[tuple[Any, Any]]()
+
+    def on_visit(self, node: Any) -> bool:
+        if isinstance(node, cst.Annotation | cst.Decorator | cst.Import | cst.ImportFrom):
+            return False
+        if isinstance(node, cst.ClassDef | cst.FunctionDef) and node.name.value in self.left_out:
+            return False
+        if isinstance(node, cst.Call) and getattr(node.func, "value", "") in NOT_MUTATED:
+            return False
+        for kind, operator in OPERATORS:
+            if isinstance(node, kind):
+                self.found += [(node, changed) for changed in operator(node)]
+        return True
+
+
+def mutants(source: str, left_out: Sequence[str]) -> list[str]:
+    """Every mutant of a module's source, once."""
+    tree, changes = cst.parse_module(source), Changes(left_out)
+    tree.visit(changes)
+    codes = (tree.deep_replace(old, new).code for old, new in changes.found)
+    return list(dict.fromkeys(code for code in codes if code != source))
+
+
+class Loader(SourceFileLoader):
+    """Loads a module from another source than its file's."""
+
+    source = ""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.source, self.path, "exec")
+
+
+class Finder(MetaPathFinder):
+    """Finds the mutant wherever the module is imported."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        self.path, self.source = path, source
+        dotted = path.relative_to(REPOSITORY).with_suffix("").parts
+        self.name = ".".join(dotted)
+
+    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
+        if fullname != self.name:
+            return None
+        loader = Loader(fullname, str(self.path))
+        loader.source = self.source
+        return spec_from_file_location(fullname, self.path, loader=loader)
+
+
+def start(target: Target, source: str, folder: str) -> int:
+    """Run the tests against this source in a process of its own; its id."""
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()  # so that it can be killed with all that it has started
+    silence = os.open(os.devnull, os.O_RDWR)
+    for handle in (0, 1, 2):
+        os.dup2(silence, handle)
+    code = 1
+    try:
+        sys.meta_path.insert(0, Finder(REPOSITORY / target.path, source))
+        options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={folder}/tests"]
+        code = int(pytest.main([*options, *(f"tests/{name}.py" for name in target.tests)]))
+    finally:
+        os._exit(code)
+
+
+def survivors(target: Target, sources: Sequence[str], seconds: float, jobs: int) -> list[int]:
+    """The places of the sources with which all tests pass."""
+    waiting, alive = list(enumerate(sources))[::-1], []
+    running: dict[int, tuple[int, float, str]] = {}  # process: place, deadline, folder
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            place, source = waiting.pop()
+            folder = tempfile.mkdtemp()
+            running[start(target, source, folder)] = place, time.monotonic() + seconds, folder
+        time.sleep(0.01)
+        for process, (place, deadline, folder) in list(running.items()):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if not ended and time.monotonic() > deadline:
+                os.killpg(process, signal.SIGKILL)
+                ended, status = os.waitpid(process, 0)
+            if ended:
+                alive += [place] if status == 0 else []
+                del running[process]
+                shutil.rmtree(folder, ignore_errors=True)
+    return sorted(alive)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("modules", nargs="*", default=list(TARGETS), help=", ".join(TARGETS))
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
+    parser.add_argument("--out", type=Path, help="a file for the survivors' diffs")
+    options = parser.parse_args()
+    os.chdir(REPOSITORY)
+    sys.path.insert(0, str(REPOSITORY))
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for name in HEAVY:
+        import_module(name)
+    scratch = tempfile.TemporaryDirectory()  # the forks find here what one of them has compiled
+    sys.dont_write_bytecode, sys.pycache_prefix = False, scratch.name
+    print("| module | test files | mutants | killed | share |\n|---|---|---|---|---|")
+    lines: list[str] = []
+    for chosen in options.modules:
+        name, _, numbers = chosen.partition(":")
+        target = TARGETS[name]
+        source = Path(target.path).read_text(encoding="utf-8")
+        found = dict(enumerate(mutants(source, target.left_out)))
+        found = {int(n): found[int(n)] for n in numbers.split(",")} if numbers else found
+        began = time.monotonic()
+        if not survivors(target, [source], 600, 1):
+            sys.exit(f"{name}: its tests fail without any mutant")
+        seconds = 10 + PATIENCE * options.jobs * (time.monotonic() - began)
+        alive = survivors(target, list(found.values()), seconds, options.jobs)
+        killed, tests = len(found) - len(alive), ", ".join(target.tests)
+        share = f"{100 * killed / len(found):.0f} %"
+        print(f"| {target.path} | {tests} | {len(found)} | {killed} | {share} |", flush=True)
+        for number in (list(found)[place] for place in alive):
+            diff = difflib.unified_diff(source.split("\n"), found[number].split("\n"), n=1)
+            lines += [f"=== {name}:{number}", *list(diff)[2:], ""]
+        if options.out:
+            options.out.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
