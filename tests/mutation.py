@@ -154,7 +154,8 @@ def start(target: Target, source: str, folder: str) -> int:
         sys.meta_path.insert(0, Finder(REPOSITORY / target.path, source))
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
         options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={folder}/tests"]
-        code = int(pytest.main([*options, *(f"tests/{name}.py" for name in target.tests)]))
+        codes = (int(pytest.main([*options, f"tests/{name}.py"])) for name in target.tests)
+        code = next((code for code in codes if code), 0)  # a file is read when those before pass
     finally:
         os._exit(code)
 
