@@ -51,7 +51,7 @@ class Target:
     left_out: tuple[str, ...] = ()  # classes and functions that need a GPU
 
 
-HEAD_TESTS = ("test_crops", "test_heads", "test_head_choice", "test_mahalanobis")
+HEAD_TESTS = ("test_heads", "test_crops", "test_head_choice", "test_mahalanobis")
 TARGETS = {
     "lite": Target("litecli/lite.py", ("test_lite", "test_lite_film")),
     "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),
