@@ -13,7 +13,9 @@ in a fork of a process that has imported what is slow to import, but nothing of 
 
 import argparse
 import difflib
+import gc
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -39,7 +41,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 HEAVY = ("numpy", "torch", "timm", "onnx", "onnxruntime", "PIL.Image", "pillow_heif", "jinja2")
 HEAVY += ("safetensors.numpy", "platformdirs", "hypothesis", "typer", "rich.console")
 NOT_MUTATED = {"len", "isinstance"}  # calls that mutmut leaves alone: they can only crash
-PATIENCE = 3  # times what the tests take of the module as it is, and some seconds
+# A mutant may take so many times what the tests take of the module as it is, and some seconds more:
+# of the processor's time, and of all time, in which other work may go on beside it.
+PATIENCE, PATIENCE_BESIDE_OTHERS, SOME = 3, 12, 10
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Finder(MetaPathFinder):
         return spec_from_file_location(fullname, self.path, loader=loader)
 
 
-def start(target: Target, source: str, folder: str) -> int:
+def start(target: Target, source: str, seconds: int, folder: str) -> int:
     """Run the tests against this source in a process of its own; its id."""
     child = os.fork()
     if child:
@@ -151,6 +155,7 @@ def start(target: Target, source: str, folder: str) -> int:
         os.dup2(silence, handle)
     code = 1
     try:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         sys.meta_path.insert(0, Finder(REPOSITORY / target.path, source))
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
         options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={folder}/tests"]
@@ -160,26 +165,46 @@ def start(target: Target, source: str, folder: str) -> int:
         os._exit(code)
 
 
-def survivors(target: Target, sources: Sequence[str], seconds: float, jobs: int) -> list[int]:
-    """The places of the sources with which all tests pass."""
-    waiting, alive = list(enumerate(sources))[::-1], []
+@dataclass
+class Outcome:
+    """What became of some mutants."""
+
+    alive: list[int]  # their places, from 0 on
+    late: int = 0  # killed by the clock
+
+
+def run(target: Target, sources: Sequence[str], cpu: int, wall: float, jobs: int) -> Outcome:
+    """Run the tests against each source, with so many seconds of processor and in all."""
+    waiting, outcome = list(enumerate(sources))[::-1], Outcome([])
     running: dict[int, tuple[int, float, str]] = {}  # process: place, deadline, folder
     while waiting or running:
         while waiting and len(running) < jobs:
             place, source = waiting.pop()
             folder = tempfile.mkdtemp()
-            running[start(target, source, folder)] = place, time.monotonic() + seconds, folder
-        time.sleep(0.01)
+            process = start(target, source, cpu, folder)
+            running[process] = place, time.monotonic() + wall, folder
+        time.sleep(0.02)
         for process, (place, deadline, folder) in list(running.items()):
             ended, status = os.waitpid(process, os.WNOHANG)
             if not ended and time.monotonic() > deadline:
                 os.killpg(process, signal.SIGKILL)
                 ended, status = os.waitpid(process, 0)
             if ended:
-                alive += [place] if status == 0 else []
+                outcome.alive += [place] if status == 0 else []
+                outcome.late += os.WIFSIGNALED(status)
                 del running[process]
                 shutil.rmtree(folder, ignore_errors=True)
-    return sorted(alive)
+                if sys.stderr.isatty():
+                    left = len(waiting) + len(running)
+                    print(f"\r{left} left, {len(outcome.alive)} alive ", end="", file=sys.stderr)
+    outcome.alive.sort()
+    return outcome
+
+
+def processor_seconds() -> float:
+    """What all ended children have used."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def main() -> None:
@@ -195,7 +220,10 @@ def main() -> None:
         import_module(name)
     scratch = tempfile.TemporaryDirectory()  # the forks find here what one of them has compiled
     sys.dont_write_bytecode, sys.pycache_prefix = False, scratch.name
-    print("| module | test files | mutants | killed | share |\n|---|---|---|---|---|")
+    gc.freeze()  # or every fork would copy what the collector looks at
+    print(
+        "| module | test files | mutants | killed | of them by the clock |\n|---|---|---|---|---|"
+    )
     lines: list[str] = []
     for chosen in options.modules:
         name, _, numbers = chosen.partition(":")
@@ -203,19 +231,21 @@ def main() -> None:
         source = Path(target.path).read_text(encoding="utf-8")
         found = dict(enumerate(mutants(source, target.left_out)))
         found = {int(n): found[int(n)] for n in numbers.split(",")} if numbers else found
-        began = time.monotonic()
-        if not survivors(target, [source], 600, 1):
+        began, used = time.monotonic(), processor_seconds()
+        if not run(target, [source], 600, 600, 1).alive:
             sys.exit(f"{name}: its tests fail without any mutant")
-        seconds = 10 + PATIENCE * options.jobs * (time.monotonic() - began)
-        alive = survivors(target, list(found.values()), seconds, options.jobs)
-        killed, tests = len(found) - len(alive), ", ".join(target.tests)
-        share = f"{100 * killed / len(found):.0f} %"
-        print(f"| {target.path} | {tests} | {len(found)} | {killed} | {share} |", flush=True)
-        for number in (list(found)[place] for place in alive):
+        cpu = SOME + int(PATIENCE * (processor_seconds() - used))
+        wall = SOME + PATIENCE_BESIDE_OTHERS * (time.monotonic() - began)
+        outcome = run(target, list(found.values()), cpu, wall, options.jobs)
+        killed, tests = len(found) - len(outcome.alive), ", ".join(target.tests)
+        share = f"{killed} ({100 * killed / len(found):.0f} %)"
+        print(f"| {target.path} | {tests} | {len(found)} | {share} | {outcome.late} |", flush=True)
+        for number in (list(found)[place] for place in outcome.alive):
             diff = difflib.unified_diff(source.split("\n"), found[number].split("\n"), n=1)
             lines += [f"=== {name}:{number}", *list(diff)[2:], ""]
         if options.out:
             options.out.write_text("\n".join(lines), encoding="utf-8")
+    gc.unfreeze()
 
 
 if __name__ == "__main__":
