@@ -62,7 +62,7 @@ TARGETS = {
     "generator": Target("litecli/networks/generator.py", ("test_generator", "test_film")),
     "head": Target("litecli/heads/head.py", HEAD_TESTS),
     "heads": Target("litecli/heads/heads.py", HEAD_TESTS),
-    "photo_counts": Target("litecli/heads/photo_counts.py", HEAD_TESTS),
+    "photo_counts": Target("litecli/heads/photo_counts.py", ("test_photo_counts", *HEAD_TESTS)),
     "storage": Target("litecli/storage.py", ("test_storage", "test_library")),
     "image_stream": Target(
         "litecli/image_stream.py",
