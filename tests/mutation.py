@@ -33,9 +33,7 @@ from typing import Any
 
 import libcst as cst  # pyright: ignore[reportMissingImports] (mutmut brings it)
 import pytest
-from mutmut.mutation.mutators import (  # pyright: ignore[reportMissingImports]
-    mutation_operators,
-)
+from mutmut.mutation import mutators  # pyright: ignore[reportMissingImports]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HEAVY = ("numpy", "torch", "timm", "onnx", "onnxruntime", "PIL.Image", "pillow_heif", "jinja2")
@@ -85,7 +83,7 @@ def no_call(node: Any) -> Iterator[Any]:
 
 
 OPERATORS: list[tuple[type, Callable[[Any], Iterable[Any]]]] = [
-    *mutation_operators,
+    *mutators.mutation_operators,
     (cst.Return, no_return),
     (cst.Expr, no_call),
 ]
@@ -119,29 +117,20 @@ def mutants(source: str, left_out: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(code for code in codes if code != source))
 
 
-class Loader(SourceFileLoader):
-    """Loads a module from another source than its file's."""
+class Mutant(SourceFileLoader, MetaPathFinder):
+    """Finds a module at its place, and loads it from another source than its file's."""
 
-    source = ""
-
-    def get_code(self, fullname: str) -> CodeType:
-        return compile(self.source, self.path, "exec")
-
-
-class Finder(MetaPathFinder):
-    """Finds the mutant wherever the module is imported."""
-
-    def __init__(self, path: Path, source: str) -> None:
-        self.path, self.source = path, source
-        dotted = path.relative_to(REPOSITORY).with_suffix("").parts
-        self.name = ".".join(dotted)
+    def __init__(self, path: str, source: str) -> None:
+        super().__init__(path.removesuffix(".py").replace("/", "."), str(REPOSITORY / path))
+        self.source = source
 
     def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
         if fullname != self.name:
             return None
-        loader = Loader(fullname, str(self.path))
-        loader.source = self.source
-        return spec_from_file_location(fullname, self.path, loader=loader)
+        return spec_from_file_location(fullname, self.path, loader=self)
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.source, self.path, "exec")
 
 
 def start(target: Target, source: str, seconds: int, folder: str) -> int:
@@ -156,7 +145,7 @@ def start(target: Target, source: str, seconds: int, folder: str) -> int:
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-        sys.meta_path.insert(0, Finder(REPOSITORY / target.path, source))
+        sys.meta_path.insert(0, Mutant(target.path, source))
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
         options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={folder}/tests"]
         codes = (int(pytest.main([*options, f"tests/{name}.py"])) for name in target.tests)
@@ -165,17 +154,14 @@ def start(target: Target, source: str, seconds: int, folder: str) -> int:
         os._exit(code)
 
 
-@dataclass
-class Outcome:
-    """What became of some mutants."""
+def run(
+    target: Target, sources: Sequence[str], cpu: int, wall: float, jobs: int
+) -> tuple[list[int], int]:
+    """Run the tests against each source, with so many seconds of the processor and in all.
 
-    alive: list[int]  # their places, from 0 on
-    late: int = 0  # killed by the clock
-
-
-def run(target: Target, sources: Sequence[str], cpu: int, wall: float, jobs: int) -> Outcome:
-    """Run the tests against each source, with so many seconds of processor and in all."""
-    waiting, outcome = list(enumerate(sources))[::-1], Outcome([])
+    The places of the sources with which all tests pass, and how many the clock has killed.
+    """
+    waiting, alive, late = list(enumerate(sources))[::-1], list[int](), 0
     running: dict[int, tuple[int, float, str]] = {}  # process: place, deadline, folder
     while waiting or running:
         while waiting and len(running) < jobs:
@@ -190,15 +176,11 @@ def run(target: Target, sources: Sequence[str], cpu: int, wall: float, jobs: int
                 os.killpg(process, signal.SIGKILL)
                 ended, status = os.waitpid(process, 0)
             if ended:
-                outcome.alive += [place] if status == 0 else []
-                outcome.late += os.WIFSIGNALED(status)
+                alive += [place] if status == 0 else []
+                late += os.WIFSIGNALED(status)
                 del running[process]
                 shutil.rmtree(folder, ignore_errors=True)
-                if sys.stderr.isatty():
-                    left = len(waiting) + len(running)
-                    print(f"\r{left} left, {len(outcome.alive)} alive ", end="", file=sys.stderr)
-    outcome.alive.sort()
-    return outcome
+    return sorted(alive), late
 
 
 def processor_seconds() -> float:
@@ -221,9 +203,7 @@ def main() -> None:
     scratch = tempfile.TemporaryDirectory()  # the forks find here what one of them has compiled
     sys.dont_write_bytecode, sys.pycache_prefix = False, scratch.name
     gc.freeze()  # or every fork would copy what the collector looks at
-    print(
-        "| module | test files | mutants | killed | of them by the clock |\n|---|---|---|---|---|"
-    )
+    print("| module | test files | mutants | killed | by the clock |\n|---|---|---|---|---|")
     lines: list[str] = []
     for chosen in options.modules:
         name, _, numbers = chosen.partition(":")
@@ -232,15 +212,15 @@ def main() -> None:
         found = dict(enumerate(mutants(source, target.left_out)))
         found = {int(n): found[int(n)] for n in numbers.split(",")} if numbers else found
         began, used = time.monotonic(), processor_seconds()
-        if not run(target, [source], 600, 600, 1).alive:
+        if not run(target, [source], 600, 600, 1)[0]:
             sys.exit(f"{name}: its tests fail without any mutant")
         cpu = SOME + int(PATIENCE * (processor_seconds() - used))
         wall = SOME + PATIENCE_BESIDE_OTHERS * (time.monotonic() - began)
-        outcome = run(target, list(found.values()), cpu, wall, options.jobs)
-        killed, tests = len(found) - len(outcome.alive), ", ".join(target.tests)
+        alive, late = run(target, list(found.values()), cpu, wall, options.jobs)
+        killed, tests = len(found) - len(alive), ", ".join(target.tests)
         share = f"{killed} ({100 * killed / len(found):.0f} %)"
-        print(f"| {target.path} | {tests} | {len(found)} | {share} | {outcome.late} |", flush=True)
-        for number in (list(found)[place] for place in outcome.alive):
+        print(f"| {target.path} | {tests} | {len(found)} | {share} | {late} |", flush=True)
+        for number in (list(found)[place] for place in alive):
             diff = difflib.unified_diff(source.split("\n"), found[number].split("\n"), n=1)
             lines += [f"=== {name}:{number}", *list(diff)[2:], ""]
         if options.out:
