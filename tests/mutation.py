@@ -51,6 +51,7 @@ class Target:
     path: str
     tests: tuple[str, ...]
     left_out: tuple[str, ...] = ()  # classes and functions that need a GPU
+    fixtures: bool = False  # the tests need conftest.py, which imports most of litecli
 
 
 HEAD_TESTS = ("test_heads", "test_crops", "test_head_choice", "test_mahalanobis")
@@ -60,8 +61,8 @@ TARGETS = {
     "generator": Target("litecli/networks/generator.py", ("test_generator", "test_film")),
     "head": Target("litecli/heads/head.py", HEAD_TESTS),
     "heads": Target("litecli/heads/heads.py", HEAD_TESTS),
-    "photo_counts": Target("litecli/heads/photo_counts.py", ("test_photo_counts", *HEAD_TESTS)),
-    "storage": Target("litecli/storage.py", ("test_storage", "test_library")),
+    "photo_counts": Target("litecli/heads/photo_counts.py", ("test_photo_counts", "test_crops")),
+    "storage": Target("litecli/storage.py", ("test_storage", "test_library"), fixtures=True),
     "image_stream": Target(
         "litecli/image_stream.py",
         ("test_image_stream", "test_lite", "test_lite_film"),
@@ -147,6 +148,7 @@ def start(target: Target, source: str, seconds: int, folder: str) -> int:
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
         sys.meta_path.insert(0, Mutant(target.path, source))
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
+        options += [] if target.fixtures else ["--noconftest"]
         options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={folder}/tests"]
         codes = (int(pytest.main([*options, f"tests/{name}.py"])) for name in target.tests)
         code = next((code for code in codes if code), 0)  # a file is read when those before pass
