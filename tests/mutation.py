@@ -14,6 +14,7 @@ in a fork of a process that has imported what is slow to import, but nothing of 
 import argparse
 import difflib
 import gc
+import json
 import os
 import resource
 import shutil
@@ -134,7 +135,29 @@ class Mutant(SourceFileLoader, MetaPathFinder):
         return compile(self.source, self.path, "exec")
 
 
-def start(target: Target, source: str, seconds: int, folder: str) -> int:
+class Order:
+    """Which test comes first: the quicker, and a second sooner for every mutant it has killed."""
+
+    def __init__(self, place: dict[str, float], folder: Path) -> None:
+        self.place, self.notes = place, folder / "notes"
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.place.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed or report.when == "call":
+            with self.notes.open("a") as file:
+                print(json.dumps((report.nodeid, report.duration, report.failed)), file=file)
+
+    def learn(self) -> None:
+        """Take in what a run has noted."""
+        for line in self.notes.read_text().splitlines() if self.notes.exists() else ():
+            name, seconds, failed = json.loads(line)
+            self.place.setdefault(name, seconds)
+            self.place[name] -= failed
+
+
+def start(target: Target, source: str, seconds: int, order: Order) -> int:
     """Run the tests against this source in a process of its own; its id."""
     child = os.fork()
     if child:
@@ -149,30 +172,37 @@ def start(target: Target, source: str, seconds: int, folder: str) -> int:
         sys.meta_path.insert(0, Mutant(target.path, source))
         options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider"]
         options += [] if target.fixtures else ["--noconftest"]
-        options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={folder}/tests"]
-        codes = (int(pytest.main([*options, f"tests/{name}.py"])) for name in target.tests)
-        code = next((code for code in codes if code), 0)  # a file is read when those before pass
+        options += ["-o", "addopts=--import-mode=importlib", f"--basetemp={order.notes}-files"]
+        codes = (pytest.main([*options, f"tests/{name}.py"], [order]) for name in target.tests)
+        code = next(
+            (int(code) for code in codes if code), 0
+        )  # a file is read when those before pass
     finally:
         os._exit(code)
 
 
 def run(
-    target: Target, sources: Sequence[str], cpu: int, wall: float, jobs: int
+    target: Target,
+    sources: Sequence[str],
+    order: dict[str, float],
+    cpu: int = 600,
+    wall: float = 600,
+    jobs: int = 1,
 ) -> tuple[list[int], int]:
     """Run the tests against each source, with so many seconds of the processor and in all.
 
     The places of the sources with which all tests pass, and how many the clock has killed.
     """
     waiting, alive, late = list(enumerate(sources))[::-1], list[int](), 0
-    running: dict[int, tuple[int, float, str]] = {}  # process: place, deadline, folder
+    running: dict[int, tuple[int, float, Order]] = {}  # process: place, deadline, its notes
     while waiting or running:
         while waiting and len(running) < jobs:
             place, source = waiting.pop()
-            folder = tempfile.mkdtemp()
-            process = start(target, source, cpu, folder)
-            running[process] = place, time.monotonic() + wall, folder
+            own = Order(order, Path(tempfile.mkdtemp()))
+            process = start(target, source, cpu, own)
+            running[process] = place, time.monotonic() + wall, own
         time.sleep(0.02)
-        for process, (place, deadline, folder) in list(running.items()):
+        for process, (place, deadline, own) in list(running.items()):
             ended, status = os.waitpid(process, os.WNOHANG)
             if not ended and time.monotonic() > deadline:
                 os.killpg(process, signal.SIGKILL)
@@ -181,7 +211,8 @@ def run(
                 alive += [place] if status == 0 else []
                 late += os.WIFSIGNALED(status)
                 del running[process]
-                shutil.rmtree(folder, ignore_errors=True)
+                own.learn()
+                shutil.rmtree(own.notes.parent, ignore_errors=True)
     return sorted(alive), late
 
 
@@ -213,12 +244,13 @@ def main() -> None:
         source = Path(target.path).read_text(encoding="utf-8")
         found = dict(enumerate(mutants(source, target.left_out)))
         found = {int(n): found[int(n)] for n in numbers.split(",")} if numbers else found
+        order: dict[str, float] = {}
         began, used = time.monotonic(), processor_seconds()
-        if not run(target, [source], 600, 600, 1)[0]:
+        if not run(target, [source], order)[0]:
             sys.exit(f"{name}: its tests fail without any mutant")
         cpu = SOME + int(PATIENCE * (processor_seconds() - used))
         wall = SOME + PATIENCE_BESIDE_OTHERS * (time.monotonic() - began)
-        alive, late = run(target, list(found.values()), cpu, wall, options.jobs)
+        alive, late = run(target, list(found.values()), order, cpu, wall, options.jobs)
         killed, tests = len(found) - len(alive), ", ".join(target.tests)
         share = f"{killed} ({100 * killed / len(found):.0f} %)"
         print(f"| {target.path} | {tests} | {len(found)} | {share} | {late} |", flush=True)
