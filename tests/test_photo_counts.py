@@ -123,6 +123,11 @@ def test_the_best_strength_on_the_cuts_is_chosen(counts: list[int]) -> None:
     assert len(found) > 2
 
 
+def test_equal_counts_ask_for_no_fit() -> None:
+    head = Recorder(shuffled([3, 3]))
+    assert choose(head) == 0.0 and head.splits == []
+
+
 def test_what_is_given_reaches_every_fit() -> None:
     head = Recorder(shuffled([1, 3, 4]))
     choose(head, lam=0.3, crops=np.arange(8)[:, None])
@@ -155,7 +160,7 @@ def variance(features: np.ndarray, labels: np.ndarray) -> float:
 )
 def test_offsets_without_a_photos_group_are_those_of_a_new_fit(groups, library) -> None:
     labels = np.array([0, 0, 1, 2, 2, 2, 3, 3, 0])
-    features = np.random.default_rng(4).normal(size=(9, 5)) + 3
+    features = 0.1 * np.random.default_rng(4).normal(size=(9, 5)) + 3
     batches = held_out_batches(labels, None if groups is None else np.array(groups))
     groups = np.arange(9) if groups is None else np.array(groups)
     found = np.asarray(held_out_offsets(library(features), library(np.eye(4)[labels]), batches))

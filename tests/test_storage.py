@@ -151,6 +151,22 @@ REASONS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(999_999, "less than 1 MB"), (1_000_000, "1 MB"), (2_600_000, "3 MB")],
+)
+def test_how_much_room_a_file_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, words: str
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LiteError) as caught:
+        storage.atomic_write(tmp_path / "x", bytes(size))
+    assert (caught.value.why or "").startswith(f"It needs {words} in {tmp_path};")
+
+
 def test_an_error_that_the_system_did_not_number_is_told_as_it_is() -> None:
     assert storage.plain_reason(ValueError("Odd bytes")) == "odd bytes"
 
