@@ -4,10 +4,12 @@ import threading
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
-from litecli.image_stream import CPU, ImagesByNumber, sent_ahead
+from litecli import image_stream
+from litecli.image_stream import CPU, ImagesByNumber, read_ahead, sent_ahead
 
 
 def test_images_by_number_are_those_of_their_places() -> None:
@@ -49,3 +51,35 @@ def test_one_chunk_is_read_ahead_and_no_two_at_once() -> None:
         assert int(image) == place
         assert asked == list(range(min(place + 2, 4)))
     assert overlaps == []
+
+
+def test_only_a_gpu_has_images_sent_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent by the thread that reads, received by the one that uses them, which says when it has."""
+    told: list[str] = []
+    here = threading.current_thread()
+
+    class Way:
+        def __init__(self, device: torch.device) -> None:
+            told.append(f"to {device}")
+
+        def send(self, images: Tensor) -> Tensor:
+            assert threading.current_thread() is not here
+            return images + 0.5
+
+        def receive(self, images: Tensor) -> Tensor:
+            assert threading.current_thread() is here
+            told.append(f"received {float(images)}")
+            return images * 10
+
+        def used(self) -> None:
+            told.append("used")
+
+    monkeypatch.setattr(image_stream, "_ToGpu", Way)
+    images, wanted = torch.tensor([3.0, 4.0]), [torch.tensor([1]), torch.tensor([0])]
+    assert [float(one) for one in read_ahead(images, wanted, torch.device("cuda:1"))] == [45, 35]
+    assert told == ["to cuda:1", "received 4.5", "used", "received 3.5", "used"]
+    for device in ("cpu", "meta"):
+        stay = read_ahead(images.to(device), wanted, torch.device(device))
+        assert [one.device.type for one in stay] == [device, device]
+    assert [float(one) for one in read_ahead(images, wanted)] == [4, 3]
+    assert len(told) == 5

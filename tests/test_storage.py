@@ -151,6 +151,46 @@ REASONS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(999_999, "less than 1 MB"), (1_000_000, "1 MB"), (2_600_000, "3 MB")],
+)
+def test_how_much_room_a_file_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, words: str
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LiteError) as caught:
+        storage.atomic_write(tmp_path / "x", bytes(size))
+    assert (caught.value.why or "").startswith(f"It needs {words} in {tmp_path};")
+
+
+def test_an_error_that_the_system_did_not_number_is_told_as_it_is() -> None:
+    assert storage.plain_reason(ValueError("Odd bytes")) == "odd bytes"
+
+
+def test_leftovers_of_a_killed_program_are_cleared_as_far_as_they_can_be(tmp_path: Path) -> None:
+    """Those of one file alone; whoever writes next says what is wrong with the folder."""
+    path, names = tmp_path / "x", []
+
+    def killed(source: Path, target: Path) -> Path:
+        names.append(source)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        patched.setattr(Path, "unlink", lambda *_, **__: None)
+        for target in (path, tmp_path / "y", path):
+            with pytest.raises(KeyboardInterrupt):
+                storage.atomic_write(target, b"data")
+    names[0].unlink()
+    names[0].mkdir()  # cannot be unlinked
+    storage.clear_temporary(path)
+    assert sorted(tmp_path.iterdir()) == sorted(names[:2])
+
+
 @pytest.mark.parametrize("step", ["open", "fsync", "replace"])
 @pytest.mark.parametrize(("error", "words"), REASONS, ids=[str(error) for error, _ in REASONS])
 def test_why_a_file_could_not_be_saved(
