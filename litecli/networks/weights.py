@@ -10,7 +10,6 @@ from litecli import storage
 from litecli.config import BACKBONE_PREFIX, MODEL_KEY
 from litecli.errors import ExitCode, LiteError
 
-
 # Weights, the network that they are for -> the same weights in its form.
 Fit = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
