@@ -69,7 +69,8 @@ def adapt(
     """Take `steps` steps down the mean cross-entropy of a support set.
 
     `images` are [N, 3, S, S] (or what else `features` takes), `labels` [N] of 0 to C-1. At most
-    `chunk` images are in the network at once. `parameters` are the weights that move, by name; `features` gets their copies.
+    `chunk` images are in the network at once. `parameters` are the weights that move, by name;
+    `features` gets their copies.
     """
     adapted = start(features, parameters, images, int(labels.max()) + 1)
     rule = optimizer(adapted.tensors())

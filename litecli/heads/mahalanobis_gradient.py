@@ -23,7 +23,7 @@ def scores_with_gradient(params: dict[str, Tensor], queries: Tensor) -> Tensor:
 
 
 def in_double(values: Tensor) -> Tensor:
-    """`values` in float64, on the processor where their device has no such numbers (Apple's mps)."""
+    """`values` in float64, on the processor where their device has none (Apple's mps)."""
     return (values.cpu() if values.device.type == "mps" else values).double()
 
 
