@@ -47,8 +47,11 @@ def plan(config: TrainConfig) -> Plan:
     parts = training_data.divided(config, dataset, held_out, every_photo)
     data, sources = "built-in drawn objects", ()
     if config.data:
-        sources, classes = parts.training, dataset.num_classes()
-        data = f"{len(dataset.paths)} photos of {classes} classes in {', '.join(config.data)}"
+        sources = parts.training
+        named = dataset.sources[: len(dataset.sources) - held_out]
+        classes = sum(len(source.classes) for source in named)
+        photos = sum(len(pool) for s in named for pool in (*s.support, *(s.query or ())))
+        data = f"{photos} photos of {classes} classes in {', '.join(config.data)}"
     task = task_size.largest_task(config.episodes, sources)
     model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
     fixed, graphs = task_cost.weight_bytes(config, model), task_cost.graphs_of(config, model)
