@@ -32,8 +32,9 @@ NAMED_NETWORKS: dict[str, tuple[str, int | None]] = {
     "strong": ("vit_small_patch14_reg4_dinov2.lvd142m", 224),
     "dinov3": ("vit_small_patch16_dinov3.lvd1689m", None),
 }
-# Licences that ask nothing of a user but to be named; others are shown and must be accepted.
-OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0", "unknown")
+# Licences that ask nothing of a user but to be named; others are shown and must be accepted, and so
+# must one that nobody states.
+OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0")
 
 
 def head_of(learner: str, otherwise: str) -> str:

@@ -69,10 +69,11 @@ def draw_subset(
 ) -> Subset:
     """Choose which support images are back-propagated, and with what weight.
 
-    `labels` is [N]; `num_back` is H. Sampling is without replacement. `exact` takes all N with
-    weight 1, `none` takes nothing, `lite` takes H uniformly with weight N/H, or with `stratified`
+    `labels` is [N]; `num_back` is H. Sampling is without replacement. Of `gradient`, `exact` takes
+    all N with weight 1, `none` nothing, `lite` H uniformly with weight N/H, or with `stratified`
     spreads H over the classes. H >= N is `exact`: ordinary back-propagation.
     """
+    assert gradient in ("lite", "exact", "none"), gradient
     num_support = len(labels)
     if gradient == "exact" or (gradient != "none" and num_back >= num_support):
         return Subset(torch.arange(num_support), torch.ones(num_support, dtype=torch.float64))

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import constants as hub_settings
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from litecli.errors import ExitCode, LiteError
@@ -122,6 +122,99 @@ def test_a_network_without_pretrained_weights_says_so(
     monkeypatch.setattr(timm, "create_model", fails)
     error = refusal(name, "auto")
     assert error.code == ExitCode.USAGE and "--weights none" in error.fix
+
+
+HUBS = "hf-hub:someone/their_net"  # a network that timm does not know by name
+TIMMS = "hf-hub:timm/test_byobnet.r160_in1k"  # and one that it does
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The hub's cache, empty, and a test that fails where the network is asked."""
+
+    def asked(*arguments: object, **options: object) -> None:
+        raise AssertionError("the network was asked")
+
+    for name in ("create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, asked)
+    monkeypatch.setattr(hub_settings, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def put_in_cache(cache: Path, config: str) -> None:
+    """A config.json of HUBS as the hub's client keeps it."""
+    folder, commit = cache / "models--someone--their_net", "0" * 40
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / "config.json").write_text(config)
+
+
+@pytest.mark.parametrize("weights", ["none", "file", "auto"])
+def test_offline_a_network_of_the_hub_is_a_network_error(
+    weights: str, no_network: Path, tmp_path: Path
+) -> None:
+    if weights == "file":
+        weights = str(save_safetensors(network().state_dict(), tmp_path / "w.safetensors"))
+    error = refusal(HUBS, weights, SIDE, offline=True)
+    assert error.code == ExitCode.NETWORK and HUBS in error.what
+    assert "config.json and model.safetensors" in error.why
+    assert "someone/their_net" in error.why and "--weights DIR" in error.fix
+
+
+def test_where_the_hub_does_not_answer_its_networks_are_a_network_error(
+    no_network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "answers", lambda: False)
+    assert refusal(HUBS, "none", SIDE).code == ExitCode.NETWORK
+
+
+def test_a_network_of_the_hub_is_built_as_its_config_says(no_network: Path, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"act_layer": "silu"}
+    said = {"input_size": [3, 48, 48], "mean": [0.5, 0.4, 0.3], "license": "mit"}
+    text = json.dumps({"architecture": NAME, "model_args": arguments, "pretrained_cfg": said})
+    put_in_cache(no_network, text)
+    original = timm.create_model(NAME, num_classes=0, **arguments).eval()
+    path = save_safetensors(original.state_dict(), tmp_path / "w.safetensors")
+    built = backbone.build(HUBS, str(path), offline=True)
+    assert (built.architecture, built.architecture_args) == (NAME, arguments)
+    assert built.preprocess.image_size == 48 and built.preprocess.mean == (0.5, 0.4, 0.3)
+    assert built.licence == "unknown"  # the file's, not the hub's
+    images = torch.randn(2, 3, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(built.network(images), original(images))
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"architecture": "no_such_network"}'])
+def test_what_timm_does_not_know_on_the_hub_is_refused(no_network: Path, content: str) -> None:
+    put_in_cache(no_network, content)
+    assert refusal(HUBS, "none", SIDE, offline=True).code == ExitCode.USAGE
+
+
+def test_a_network_of_the_hub_that_timm_knows_needs_no_hub(
+    no_network: Path, tmp_path: Path
+) -> None:
+    assert backbone.build(TIMMS, "none", SIDE, offline=True).architecture == NAME
+    state = network(5).state_dict()
+    path = save_safetensors(state, tmp_path / "w.safetensors")
+    built = backbone.build(TIMMS, str(path), SIDE, offline=True)
+    assert built.origin == "file w.safetensors" and equal(built.network, network(5))
+    error = refusal(TIMMS, "auto", offline=True)
+    assert error.code == ExitCode.NETWORK and "--weights FILE" in error.fix
+
+
+@pytest.mark.parametrize(
+    ("name", "licence"),
+    [
+        ("hf-hub:timm/vit_small_patch16_dinov3.lvd1689m", "dinov3-license"),
+        ("vit_small_patch16_dinov3", "dinov3-license"),
+        (TIMMS, "apache-2.0"),
+        (HUBS, "unknown"),
+        ("hf-hub:someone/test_byobnet.r160_in1k", "unknown"),  # a copy, or something else
+    ],
+)
+def test_the_licence_of_a_network_of_the_hub(no_network: Path, name: str, licence: str) -> None:
+    assert backbone.licence_of(name) == licence
 
 
 def save_safetensors(state: dict[str, Tensor], path: Path) -> Path:
@@ -278,9 +371,75 @@ def test_weights_for_another_size_are_refused_in_plain_words(tmp_path: Path) -> 
         network(name="test_vit").state_dict(),
         architecture="test_vit",
         model_args={"dynamic_img_size": False},
+        pretrained_cfg={"fixed_input_size": False},  # so timm is not told of another
     )
     error = refusal("test_vit", str(folder), 64)
     assert error.code == ExitCode.USAGE and "64 px" in error.what and "160" in error.fix
+
+
+def save_vit(tmp_path: Path, folder: bool, name: str = "vit_tiny_patch16_224") -> str:
+    """Weights of a ViT of 96 px, whose table of positions has 6 x 6 places; a file or a folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        made = timm.create_model(name, num_classes=3, img_size=96)
+    if not folder:
+        return str(save_safetensors(made.state_dict(), tmp_path / "vit.safetensors"))
+    cfg = {"input_size": [3, 96, 96], "fixed_input_size": True}
+    return str(
+        write_timm_folder(
+            tmp_path / "vit", made.state_dict(), architecture=name, pretrained_cfg=cfg
+        )
+    )
+
+
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("side", [64, 96])
+def test_a_network_of_fixed_size_takes_weights_of_another_size(
+    tmp_path: Path, folder: bool, side: int
+) -> None:
+    """As timm does after a download: `models fetch strong` has 518 px weights, and sees 224 px."""
+    name, saved = "vit_tiny_patch16_224", save_vit(tmp_path, folder)
+    built = backbone.build(name, saved, side)
+    weights_file = Path(saved) / "model.safetensors" if folder else Path(saved)
+    expected = timm.create_model(
+        name,
+        pretrained=True,
+        pretrained_cfg_overlay={"state_dict": load_file(weights_file)},
+        num_classes=0,
+        img_size=side,
+    ).eval()
+    images = torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        torch.testing.assert_close(built.network(images), expected(images))
+        again = backbone.rebuild(built.architecture, built.architecture_args).eval()
+        again.load_state_dict(built.network.state_dict())
+        torch.testing.assert_close(again(images), expected(images))
+    assert built.preprocess.image_size == side
+
+
+def test_a_timm_folder_of_a_fixed_size_is_seen_at_its_own(tmp_path: Path) -> None:
+    assert backbone.build("", save_vit(tmp_path, True)).preprocess.image_size == 96
+    argued = write_timm_folder(
+        tmp_path / "argued",
+        timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=64).state_dict(),
+        architecture="vit_tiny_patch16_224",
+        model_args={"img_size": [64, 64]},
+    )
+    assert backbone.build("", str(argued)).preprocess.image_size == 64
+    assert backbone.build("", str(argued), 96).preprocess.image_size == 96
+
+
+def test_only_positions_are_brought_to_another_size(tmp_path: Path) -> None:
+    """timm would also stretch the patches of another network until they fit."""
+    other = timm.create_model("vit_tiny_patch16_224", img_size=96, patch_size=32)
+    saved = save_safetensors(other.state_dict(), tmp_path / "patch32.safetensors")
+    for name, path, odd in (
+        ("vit_tiny_patch16_224", str(saved), "patch_embed.proj.weight"),
+        ("vit_small_patch16_224", save_vit(tmp_path, False), "cls_token"),
+    ):
+        error = refusal(name, path, 96)
+        assert error.code == ExitCode.MISSING and "another network" in error.what
+        assert odd in error.why
 
 
 def test_an_architecture_this_timm_does_not_know_is_refused() -> None:

@@ -297,7 +297,9 @@ def test_engine_errors_keep_their_code(run) -> None:
 
 def test_dry_run_counts_and_writes_nothing(run, write_objects, tmp_path: Path) -> None:
     write_objects({"keys": 6, "mug": 6, "bowl": 6}, "photos")
+    write_objects({"keys": 2, "mug": 2}, "others")
     small = ("--backbone", "mobilenetv3_small_050", "--weights", "none", "--image-size", "32")
+    small += ("--pretrain-images", "100", "--val", "others", "--way", "2-50")
     flags = ("photos", *small, "--lite-h", "4", "--chunk", "2", "--query-batch", "2", "--dry-run")
     code, out, _ = run(*flags)
     assert code == 0 and "18 photos of 3 classes in photos" in out

@@ -13,7 +13,7 @@ from PIL import Image
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.photos import images
 from litecli.pictures.pixels import PixelStore, cache, cache_photos
-from litecli.tasks.datasets import FRAMES_APART, read_dataset
+from litecli.tasks.datasets import FRAMES_APART, read_dataset, training_folders
 
 
 def save(path: Path, value: int, size: tuple[int, int] = (20, 20)) -> Path:
@@ -64,6 +64,44 @@ def test_orbits_layout_gives_a_source_per_user(tmp_path: Path, split: str) -> No
             assert [f.name for f in frames] == ["f00000.jpg", f"f{FRAMES_APART:05}.jpg"]
             assert all(f.parent.parent.name == "clean" for f in frames)
             assert [dataset.paths[n].parent.parent.name for n in query] == ["clutter"]
+
+
+def save_user(folder: Path) -> Path:
+    """An ORBIT user's folder: of each thing a second of clean video, and a frame of clutter."""
+    for n, thing in enumerate(("keys", "mug")):
+        for frame in range(FRAMES_APART + 1):
+            save(folder / thing / "clean" / "v1" / f"{frame:05}.jpg", 40 * n)
+        save(folder / thing / "clutter" / "v2" / "00001.jpg", 40 * n + 9)
+    return folder
+
+
+def test_one_user_of_orbit_is_recognised(tmp_path: Path) -> None:
+    (source,) = read_dataset([save_user(tmp_path / "test" / "P7")]).sources
+    assert (source.name, source.classes) == ("P7", ("keys", "mug"))
+    assert [len(pool) for pool in source.support] == [2, 2]  # not frames beside each other
+    assert source.query is not None and [len(pool) for pool in source.query] == [1, 1]
+
+
+def test_a_folder_called_clean_makes_no_orbit_tree(tmp_path: Path) -> None:
+    for name in ("clean/1.jpg", "clean/2.jpg", "dirty/1.jpg", "dirty/2.jpg"):
+        save(tmp_path / "plates" / "old" / name, 5)
+        save(tmp_path / "plates" / "new" / name, 5)
+    dataset = read_dataset([tmp_path / "plates"])
+    assert dataset.sources[0].classes == ("new", "old") and len(dataset.paths) == 8
+
+
+def test_orbits_test_users_are_not_to_train_on(tmp_path: Path) -> None:
+    root = tmp_path / "orbit"
+    for name in ("train/P1", "train/P2", "validation/P3", "test/P4"):
+        save_user(root / name)
+    save(tmp_path / "birds" / "robin" / "1.jpg", 1)
+    found = training_folders([root, tmp_path / "birds", root / "test"])
+    training = [root / "train", tmp_path / "birds", root / "test"]  # the last one was asked for
+    assert found == (training, [root / "validation"], [root / "test"])
+    shutil.rmtree(root / "train")
+    with pytest.raises(LiteError, match="no train/ users") as caught:
+        training_folders([root])
+    assert caught.value.code == ExitCode.INPUT and "validation" in caught.value.fix
 
 
 def test_several_folders_number_their_photos_through(tmp_path: Path) -> None:

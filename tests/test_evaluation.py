@@ -102,18 +102,23 @@ def test_too_few_photos_for_the_shots_are_refused(tiny_model: Model, tmp_path: P
     assert evaluate(data, tiny_model, way=3, shots=4, tasks=2).accuracy == 1.0
 
 
+@pytest.mark.parametrize("split", ["", "train"])
 def test_the_objects_of_several_people_are_no_one_collection(
-    tiny_model: Model, tmp_path: Path
+    split: str, tiny_model: Model, tmp_path: Path
 ) -> None:
     for user in ("P1", "P2"):
         for thing in ("keys", "mug"):
             for part in ("clean", "clutter"):
-                folder = tmp_path / "orbit" / user / thing / part / "video"
+                folder = tmp_path / "orbit" / split / user / thing / part / "video"
                 folder.mkdir(parents=True)
                 Image.new("RGB", (40, 40)).save(folder / "1.jpg")
+                Image.new("RGB", (40, 40)).save(folder / "2.jpg")  # as good as the same photo
     with pytest.raises(LiteError, match="2 people") as caught:
         evaluate(tmp_path / "orbit", tiny_model, way=2)
-    assert caught.value.code == ExitCode.INPUT and "P1" in caught.value.fix
+    assert caught.value.code == ExitCode.INPUT
+    one = Path(caught.value.fix.removeprefix("litecli evaluate "))
+    assert one == tmp_path / "orbit" / split / "P1"
+    assert evaluate(one, tiny_model, way=2, shots=1, tasks=2).images == 4  # one frame a second
 
 
 def test_unreadable_photos_are_counted_and_left_out(tiny_model: Model, tmp_path: Path) -> None:
@@ -271,6 +276,25 @@ def test_baselines_name_easy_objects_and_say_what_they_cost(
     assert (found.passes, found.adapt_macs) == (passes, passes * 8 * 1000)
     assert found.adapt_seconds > 0
     assert labels == (["Photos", "Tasks"] if baseline.on_photos else ["Photos"])
+
+
+@pytest.mark.parametrize(
+    ("baseline", "looks"),
+    [(None, 3), (Baseline("finetune", 5, 0.1), 3), (Baseline("maml", 2, 0.1, on_photos=True), 1)],
+)
+def test_the_cost_counts_the_looks_that_are_taken(
+    baseline: Baseline | None,
+    looks: int,
+    tiny_model: Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, model = write_classes(tmp_path / "data", 4), with_torch(tiny_model, monkeypatch)
+    seen = replace(model.config.preprocess, closer_looks=(0.6, 0.4))
+    model = replace(model, config=replace(model.config, preprocess=seen))
+    found = evaluate(data, model, way=4, shots=2, query=1, tasks=2, baseline=baseline)
+    assert found.adapt_macs == found.passes * looks * 8 * 1000
+    assert (found.looks, found.model_looks) == (looks, 3)
 
 
 def test_the_time_to_adapt_counts_what_was_done_ahead(

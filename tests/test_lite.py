@@ -64,6 +64,12 @@ class TinyLearner(nn.Module):
         return found
 
 
+@pytest.mark.parametrize("gradient", ["full", "small-task", "light"])
+def test_only_gradients_of_a_subset_draw_one(gradient: str) -> None:
+    with pytest.raises(AssertionError, match=gradient):
+        lite.draw_subset(gradient, torch.zeros(9).long(), 3, torch.Generator(), False)
+
+
 def make_task(labels: list[int] | None = None) -> Task:
     generator = torch.Generator().manual_seed(1)
 

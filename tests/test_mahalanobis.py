@@ -17,6 +17,7 @@ from litecli.heads.mahalanobis import (
     mahalanobis_scores,
 )
 from litecli.heads.mahalanobis_dense import dense_classes, dense_scores
+from litecli.heads.mahalanobis_gradient import in_double
 
 HEAD = HEADS["mahalanobis"]
 COUNTS = {
@@ -38,6 +39,19 @@ SWITCHES = {
     "as many of each, few classes": ([4] * 5, True),
     "as many of each, many classes": ([4] * 6, False),
 }
+
+
+def test_float64_is_left_to_the_processor_where_there_is_none() -> None:
+    """As on Apple's mps, which is only described here: nothing of it can run."""
+
+    class OnMps:
+        device = torch.device("mps")
+
+        def cpu(self) -> Tensor:
+            return torch.ones(2)
+
+    assert torch.equal(in_double(OnMps()), torch.ones(2, dtype=torch.float64))  # type: ignore[arg-type]
+    assert in_double(torch.ones(2)).dtype == torch.float64
 
 
 def dense(features: Tensor, labels: Tensor, queries: Tensor) -> Tensor:

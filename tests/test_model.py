@@ -301,15 +301,27 @@ def test_the_loss_falls_as_prototypes_part(head: str) -> None:
     assert features.grad is not None and bool((features.grad.abs().sum(dim=1) > 0).all())
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dinov3", "a licence of their own: dinov3-license"),
+        ("hf-hub:timm/vit_small_patch16_dinov3.lvd1689m", "dinov3-license"),
+        ("hf-hub:someone/their_net", "licence .* is unknown"),
+    ],
+)
 def test_weights_with_a_licence_of_their_own_are_fetched_only_once_it_is_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "answers", lambda: False)
-    with pytest.raises(LiteError, match="dinov3-license") as caught:
-        fetch("dinov3", tmp_path / "m")
+    with pytest.raises(LiteError, match=said) as caught:
+        fetch(name, tmp_path / "m")
     assert caught.value.code == ExitCode.USAGE and "--accept-license" in caught.value.fix
+    repository = name.removeprefix("hf-hub:") if ":" in name else "vit_small_patch16_dinov3"
+    assert (
+        f"https://huggingface.co/{'' if ':' in name else 'timm/'}{repository}" in caught.value.why
+    )
     with pytest.raises(LiteError) as caught:
-        fetch("dinov3", tmp_path / "m", accept_licence=True)
+        fetch(name, tmp_path / "m", accept_licence=True)
     assert caught.value.code == ExitCode.NETWORK  # the licence is no longer in the way
 
 

@@ -85,6 +85,25 @@ def test_validation_users_of_orbit_are_not_trained_on(config: TrainConfig, tmp_p
     assert not any("overlaps" in warning for warning in data.warnings)
 
 
+def test_an_orbit_tree_is_trained_on_by_its_own_split(config: TrainConfig, tmp_path: Path) -> None:
+    for number, (root, user) in enumerate((("train", "P1"), ("validation", "P2"), ("test", "P3"))):
+        for thing in ("keys", "mug"):  # the same words of everybody, for other things
+            for part in ("clean", "clutter"):
+                shade = 80 * number + 40 * (thing == "mug") + 10 * (part == "clean")
+                save_folder(tmp_path / root / user / thing / part, ["video"], 2, shade)
+    whole = replace(config, data=(str(tmp_path),), val="", strict_split=True)
+    data = opened(whole)
+    assert [source.name for source in data.training] == ["P1"]
+    assert [source.name for source in data.validation] == ["P2"]
+    assert f"{tmp_path / 'test'} is for tests: left out" in data.warnings
+    assert data.overlaps == ()
+    given = opened(replace(whole, val=str(tmp_path / "test")))
+    assert [source.name for source in given.validation] == ["P3"]
+    same = replace(whole, val=str(tmp_path / "train"))
+    with pytest.raises(LiteError, match=r"2 classes \(keys\)"):
+        opened(same)
+
+
 def test_classes_are_held_out_where_no_validation_folder_is_given(
     config: TrainConfig, tmp_path: Path
 ) -> None:

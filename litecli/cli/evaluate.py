@@ -177,6 +177,11 @@ def show(out: Output, result: "Evaluation", model: str, csv_file: Path | None) -
             f"Note: {result.short_classes} of {result.classes} classes have too few photos for "
             f"{few} to learn from and one to name; tasks learn those from fewer."
         )
+    if result.looks < result.model_looks:
+        out.say(
+            f"Note: gradient steps take {counted(result.looks, 'look')} at each photo; the model's "
+            f"own way is the mean of {result.model_looks}."
+        )
     if out.json:
         out.record({"schema": "litecli.evaluate/1", **record})
     accuracy = f"{100 * result.accuracy:.1f} ± {100 * result.ci95:.1f} %"

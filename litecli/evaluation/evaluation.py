@@ -1,5 +1,6 @@
 """Accuracy on few-shot tasks, with its interval and what adapting costs."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from litecli.networks import backbone
 from litecli.networks.encoder import Encoder
 from litecli.networks.parts import count_macs
 from litecli.photos import images
-from litecli.tasks.datasets import Dataset, read_dataset
+from litecli.tasks.datasets import Dataset, read_dataset, user_folder
 from litecli.tasks.episodes import Episode, Source, sample_fixed
 from litecli.threads import in_order
 
@@ -44,6 +45,8 @@ class Evaluation:
     adapt_macs: int  # multiply-accumulates of the networks over one task's support set, mean
     adapt_parameters: int  # numbers that adapting sets, median
     passes: int  # over the support set; a gradient step is three forward passes
+    looks: int  # at each photo, of the model's own `model_looks`
+    model_looks: int
     images_per_second: float  # decoded and encoded
 
 
@@ -96,7 +99,7 @@ def evaluate(
         if shown is not None:
             shown(k + 1, tasks)
     mean, ci95 = mean_and_interval(accuracies)
-    macs = method.passes * network_macs(model) + method.other_macs
+    macs = method.passes * method.looks * network_macs(model) + method.other_macs
     return Evaluation(
         accuracy=mean,
         ci95=ci95,
@@ -114,6 +117,8 @@ def evaluate(
         adapt_macs=round(float(np.mean(sizes)) * macs),
         adapt_parameters=int(np.median(numbers)),
         passes=method.passes,
+        looks=method.looks,
+        model_looks=len(model.config.preprocess.crops),
         images_per_second=rate,
     )
 
@@ -125,7 +130,7 @@ def one_source(dataset: Dataset, folder: Path, way: int) -> Source:
         raise LiteError(
             f"{folder} holds the objects of {people} people, not one collection.",
             "Tasks are drawn from one folder of class folders.",
-            f"litecli evaluate {folder / dataset.sources[0].name}",
+            f"litecli evaluate {shlex.quote(str(user_folder(dataset, dataset.sources[0])))}",
             code=ExitCode.INPUT,
         )
     if found < way:
@@ -139,11 +144,13 @@ def one_source(dataset: Dataset, folder: Path, way: int) -> Source:
 
 def check_shots(source: Source, folder: Path, shots: int) -> None:
     """LiteError (INPUT) when no class has a photo to ask about beside its `shots`."""
-    most = max(len(pool) for pool in source.support)
-    if most <= shots:
+    kept = 1 if source.query is None else 0  # ORBIT asks about photos of other videos
+    most = max(len(pool) for pool in source.support) - kept
+    if most < shots:
+        least = "more than" if kept else "as many as"
         raise LiteError(
-            f"No class in {folder} has more than {shots} photos; a {shots}-shot task needs that.",
-            fix=f"--shots {most - 1}",
+            f"No class in {folder} has {least} {shots} photos; a {shots}-shot task needs that.",
+            fix=f"--shots {most}",
             code=ExitCode.INPUT,
         )
 
@@ -202,11 +209,10 @@ def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]
 
 
 def network_macs(model: Model) -> int:
-    """Multiply-accumulates of the model's network for one photo."""
+    """Multiply-accumulates of the model's network for one look at a photo."""
     config = model.config
     network = backbone.rebuild(config.architecture, config.architecture_args, config.pooled)
-    preprocess = model.config.preprocess
-    return len(preprocess.crops) * count_macs(network.eval(), preprocess.image_size)
+    return count_macs(network.eval(), config.preprocess.image_size)
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

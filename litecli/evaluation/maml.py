@@ -44,7 +44,11 @@ class Adapted:
 def start(
     features: Features, parameters: Mapping[str, Tensor], images: Images, num_classes: int
 ) -> Adapted:
-    """Copies of `parameters` that can take steps, and a head of zeros as wide as the features."""
+    """Copies of `parameters` that can take steps, and a head of zeros as wide as the features.
+
+    `images` [N, 3, S, S] is asked for one, which tells the features' width D; the head is
+    [num_classes, D], its bias [num_classes].
+    """
     weights = {name: value.detach().clone().requires_grad_() for name, value in parameters.items()}
     with torch.no_grad():
         width = features(weights, images[torch.arange(1)])
@@ -62,9 +66,11 @@ def adapt(
     optimizer: MakeOptimizer,
     chunk: int,
 ) -> Adapted:
-    """Take `steps` steps down the mean cross-entropy of a support set, labels [N] of 0 to C-1.
+    """Take `steps` steps down the mean cross-entropy of a support set.
 
-    `parameters` are the weights that move, by name; `features` gets their copies.
+    `images` are [N, 3, S, S] (or what else `features` takes), `labels` [N] of 0 to C-1. At most
+    `chunk` images are in the network at once. `parameters` are the weights that move, by name;
+    `features` gets their copies.
     """
     adapted = start(features, parameters, images, int(labels.max()) + 1)
     rule = optimizer(adapted.tensors())

@@ -34,10 +34,11 @@ class Method:
 
     head: str
     solver: MakeSolver
-    passes: int  # of the network
+    passes: int  # of the network, over each look
     needs_photos: bool = False  # the decoded ones, not only their features
     other_macs: int = 0  # beside the network's
     seconds_ahead: float = 0.0  # of the work that is done once for all tasks
+    looks: int = 1  # at a photo
 
 
 def choose_method(
@@ -85,7 +86,7 @@ def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model) -> Method:
         several = crops if crops.shape[1] > 1 else None
         return FrozenFeatures(crops.mean(axis=1), fit, several)
 
-    return Method(head, solver, 1, seconds_ahead=seconds)
+    return Method(head, solver, 1, seconds_ahead=seconds, looks=looks)
 
 
 def _film(model: FewShotModel, head: str, fit: Fit) -> Method:

@@ -28,6 +28,7 @@ STRANGERS_KNOWN = 0.05  # of things that are no object of anybody's, the most th
 def fit_temperature(loo_scores: np.ndarray, labels: np.ndarray) -> float:
     """The temperature of softmax(scores / temperature), from leave-one-out scores [N, C].
 
+    Guo et al., "On calibration of modern neural networks" (ICML 2017); `labels` are [N].
     The likeliest one, with two corrections. A quarter of a mistake is added to N + 1 photos,
     because few photos without a mistake do not prove that there are none. And a photo of an object
     with n photos was scored from n - 1 of them, worse than a new one will be: times the root of

@@ -22,6 +22,11 @@ def scores_with_gradient(params: dict[str, Tensor], queries: Tensor) -> Tensor:
     return _Scores.apply(params["features"], queries, params)  # type: ignore[no-any-return]
 
 
+def in_double(values: Tensor) -> Tensor:
+    """`values` in float64, on the processor where their device has none (Apple's mps)."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
+
+
 class _Scores(torch.autograd.Function):
     """Scores of features [N, D] and queries [M, D]; the rest of the parameters follows."""
 
@@ -36,9 +41,9 @@ class _Scores(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         """Of features [N, D] and queries [M, D], from that of the scores [M, C]."""
         # In float64: a shift of all features has no gradient, and its parts should cancel.
-        kind = gradient.dtype
-        features, queries, gradient = (x.double() for x in (*ctx.saved_tensors, gradient))
-        params = {name: value.double() for name, value in ctx.params.items()}
+        like = gradient
+        features, queries, gradient = (in_double(x) for x in (*ctx.saved_tensors, gradient))
+        params = {name: in_double(value) for name, value in ctx.params.items()}
         basis, targets = params["basis"], params["targets"]
         num_inside = len(basis)
         places, inside = ((x - params["centre"]) @ basis.T for x in (features, queries))
@@ -67,4 +72,4 @@ class _Scores(torch.autograd.Function):
         across -= places @ crossed.T
         to_features = along @ basis + across @ outside
         to_queries = to_queries @ basis + pulls.sum(1, keepdim=True) * outside
-        return to_features.to(kind), to_queries.to(kind), None
+        return to_features.to(like), to_queries.to(like), None

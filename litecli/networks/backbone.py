@@ -7,13 +7,14 @@ folder, or nowhere (`none`).
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from litecli import storage
 from litecli.config import MODEL_KEY, WEIGHTS_FILE, ModelConfig, Preprocess
@@ -26,6 +27,7 @@ from litecli.networks.weights import load_into
 try:
     import timm
     from timm.data.config import resolve_data_config
+    from timm.models import load_model_config_from_hf
 except (ImportError, OSError, RuntimeError) as error:  # torchvision of another torch: all three
     raise LiteError(
         "timm cannot be loaded: torchvision does not fit torch, or one of them is damaged.",
@@ -59,6 +61,8 @@ def build(
     """Make the timm network `name` with `weights` (auto, none, a FILE or a timm local DIR).
 
     `image_size` overrides the size the weights were made for; `pooled`: see `leave_out_head`.
+    With `offline` nothing is downloaded. What an hf-hub: network is, its config.json on the hub
+    says, whatever its weights are, unless timm knows it by name.
     Raises LiteError: unknown name (USAGE), weights that do not fit or are unsafe (MISSING),
     download impossible (NETWORK).
     """
@@ -71,30 +75,52 @@ def build(
         )
     if weights not in ("auto", "none") and path.is_dir():
         return _from_folder(path, image_size, pooled)
-    if not name.startswith("hf-hub:"):
-        check_name(name)
-    arguments = _size_arguments(timm.get_pretrained_cfg(name, allow_unregistered=True), image_size)
+    name = known_name(name)
+    architecture, cfg, arguments = _of_hub(name, offline) if is_hubs(name) else _of_timm(name)
+    arguments = _with_size(architecture, cfg, arguments, image_size)
     if weights == "auto":
         network = _download(name, arguments, offline)
         if pooled:
             leave_out_head(network)
         origin = f"timm pretrained {name}"
+        cfg = dict(getattr(network, "pretrained_cfg", None) or cfg)
     else:
-        network = _created(name, arguments, pooled)
+        network = _created(architecture, arguments, pooled)
         origin = "random initialisation"
         if weights != "none":
-            load_into(network, path)
+            load_into(network, path, _as_timm_loads)
             origin = f"file {path.name}"
-    cfg = dict(getattr(network, "pretrained_cfg", None) or {})
-    if weights != "auto":  # timm states the licence of its own weights, which these are not
-        cfg["license"] = "unknown"
-    return _describe(network, name, arguments, image_size, origin, cfg, pooled)
+        cfg["license"] = "unknown"  # the one stated is of weights that these are not
+    return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)
 
 
 def licence_of(name: str) -> str:
-    """The licence of a timm network's pretrained weights as timm states it, or "unknown"."""
-    cfg = None if name.startswith("hf-hub:") else timm.get_pretrained_cfg(name)
+    """The licence of a network's pretrained weights as timm states it, or "unknown".
+
+    Nothing is asked of the hub: the licence of an hf-hub: network is known where timm knows it by
+    name.
+    """
+    name = known_name(name)
+    cfg = None if is_hubs(name) else timm.get_pretrained_cfg(name)
     return (cfg.license if cfg is not None else None) or "unknown"
+
+
+def is_hubs(name: str) -> bool:
+    """Whether only the hub can say what this network is."""
+    return name.startswith("hf-hub:")
+
+
+def known_name(name: str) -> str:
+    """timm's own name of an hf-hub: network where it has one: the hub need not be asked then."""
+    repository = name.removeprefix("hf-hub:")
+    own = repository.rpartition("/")[2]
+    known = is_hubs(name) and "." in own and timm.is_model_pretrained(own)
+    return own if known and _repository(own) == repository else name
+
+
+def page_of(name: str) -> str:
+    """Where the hub tells of a network's pretrained weights."""
+    return hub.page(_repository(known_name(name)))
 
 
 def from_model(folder: Path, config: ModelConfig) -> Backbone:
@@ -154,12 +180,61 @@ def _created(name: str, arguments: Mapping[str, Any], pooled: bool) -> nn.Module
     return leave_out_head(network) if pooled else network
 
 
-def _size_arguments(pretrained_cfg: Any, image_size: int | None) -> dict[str, Any]:
-    """What timm needs to be told of the image size: only networks of a fixed size need it."""
-    fixed = getattr(pretrained_cfg, "fixed_input_size", False)
-    if not fixed or image_size in (None, pretrained_cfg.input_size[-1]):
-        return {}
-    return {"img_size": image_size}
+def _of_timm(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """What timm calls a network's architecture, what it says of its weights, and no arguments."""
+    check_name(name)
+    cfg = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return name, cfg.to_dict() if cfg is not None else {}, {}
+
+
+def _of_hub(name: str, offline: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The same of a network that the hub's config.json describes, and timm's arguments for it."""
+    try:
+        with hub.downloading(offline):
+            cfg, architecture, arguments = load_model_config_from_hf(_repository(name))
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise LiteError(
+            f"{name} is not a network of timm.",
+            "Its config.json names no architecture.",
+            code=ExitCode.USAGE,
+        ) from error
+    except Exception as error:
+        if isinstance(error, OSError | ValueError) or hub.is_clients(error):
+            raise _network_error(name, error) from error
+        raise
+    check_name(architecture)
+    usual = timm.get_pretrained_cfg(architecture)
+    return architecture, (usual.to_dict() if usual else {}) | dict(cfg), dict(arguments or {})
+
+
+def _with_size(
+    architecture: str,
+    cfg: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    image_size: int | None,
+) -> dict[str, Any]:
+    """`arguments` and what timm needs to be told of the image size: of a fixed size alone."""
+    if not cfg.get("fixed_input_size"):
+        return dict(arguments)
+    usual = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    made_for = arguments.get("img_size") or (usual.input_size if usual is not None else 0)
+    wanted = image_size or _side(arguments.get("img_size") or cfg["input_size"])
+    return dict(arguments) if wanted == _side(made_for) else {**arguments, "img_size": wanted}
+
+
+def _side(size: Any) -> int:
+    """Pixels of a square's side, of timm's ways to say it: a number, (height, width), (3, H, W)."""
+    return int(size if isinstance(size, int | float) else size[-1])
+
+
+def _as_timm_loads(state: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Weights as timm itself fits them to a network: positions at its size, old names renamed."""
+    module = sys.modules[type(network).__module__]
+    fit = getattr(module, "checkpoint_filter_fn", None)
+    try:
+        return dict(fit(dict(state), network)) if fit is not None else state
+    except Exception:  # made for weights of this network; with others it fails in many ways
+        return state
 
 
 def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Module:
@@ -183,15 +258,15 @@ def _download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Modu
 
 def _network_error(name: str, error: Exception) -> LiteError:
     megabytes = 0.0
-    if not name.startswith("hf-hub:"):
+    if not is_hubs(name):
         network = timm.create_model(name, pretrained=False)  # the file has the classifier too
         megabytes = sum(parameter.numel() for parameter in network.parameters()) * 4 / 1e6
-    return hub.unreachable(name, _repository(name), megabytes, error)
+    return hub.unreachable(name, _repository(name), megabytes, error, is_hubs(name))
 
 
 def _repository(name: str) -> str:
     """The hub's repository of a network's pretrained weights."""
-    cfg = None if name.startswith("hf-hub:") else timm.get_pretrained_cfg(name)
+    cfg = None if is_hubs(name) else timm.get_pretrained_cfg(name)
     return (cfg.hf_hub_id if cfg is not None else None) or name.removeprefix("hf-hub:")
 
 
@@ -230,10 +305,10 @@ def _from_timm_folder(folder: Path, image_size: int | None, pooled: bool) -> Bac
             "It needs config.json with an architecture, and model.safetensors.",
             code=ExitCode.MISSING,
         ) from error
-    check_name(architecture)
+    cfg = _of_timm(architecture)[1] | stated
+    arguments = _with_size(architecture, cfg, arguments, image_size)
     network = _created(architecture, arguments, pooled)
-    load_into(network, folder / WEIGHTS_FILE)
-    cfg = dict(getattr(network, "pretrained_cfg", None) or {}) | stated
+    load_into(network, folder / WEIGHTS_FILE, _as_timm_loads)
     origin = f"timm folder {folder.name}"
     return _describe(network, architecture, arguments, image_size, origin, cfg, pooled)
 
@@ -248,19 +323,19 @@ def _describe(
     pooled: bool,
 ) -> Backbone:
     data = resolve_data_config({}, pretrained_cfg=cfg)
+    usual_size = _side(arguments.get("img_size", data["input_size"]))
     preprocess = Preprocess(
-        image_size=image_size or int(data["input_size"][-1]),
+        image_size=image_size or usual_size,
         crop_pct=float(data["crop_pct"]),
         interpolation=data["interpolation"] if data["interpolation"] == "bilinear" else "bicubic",
         mean=tuple(data["mean"]),
         std=tuple(data["std"]),
     )
     network.eval()
-    width = num_features(name, network, preprocess.image_size, data["input_size"][-1])
-    architecture = (cfg.get("architecture") or name) if name.startswith("hf-hub:") else name
+    width = num_features(name, network, preprocess.image_size, usual_size)
     return Backbone(
         network=network,
-        architecture=architecture.partition(".")[0],
+        architecture=name.partition(".")[0],
         architecture_args=arguments,
         num_features=width,
         preprocess=preprocess,

@@ -3,6 +3,8 @@
 A support set's images go through a small set encoder; the mean of its outputs, the task vector,
 becomes new scales and shifts for the network's norm layers (generator.py has the formula), and
 `torch.func.functional_call` runs the network with them. No hooks, no code for any architecture.
+FiLM is Perez et al., "FiLM: visual reasoning with a general conditioning layer" (AAAI 2018); what
+makes it of a support set here is CNAPs' (Requeima et al., NeurIPS 2019).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +16,7 @@ from torch.nn import functional
 from litecli.errors import ExitCode, LiteError
 from litecli.networks.generator import FilmLayer, film_values, generated_sizes, vector_of_channel
 
-SET_FEATURES = 64  # d, length of the task vector, as in the paper
+SET_FEATURES = 64  # d, length of the task vector, as in CNAPs
 SET_BLOCKS = 5
 # The set encoder sees the image at about this side: a task's look needs no fine print, and at
 # full size its 64 channels would cost more than the network itself.
@@ -87,6 +89,8 @@ class SetEncoder(nn.Module):
                 nn.Conv2d(width, SET_FEATURES, 3, padding=1, bias=False),
                 nn.GroupNorm(8, SET_FEATURES),
                 nn.ReLU(),
+                # torch calls its way back on CUDA not deterministic: where windows overlap, several
+                # gradients add up in any order. These do not overlap.
                 nn.MaxPool2d(2, ceil_mode=True),
             ]
         self.blocks = nn.Sequential(*blocks)
@@ -123,5 +127,5 @@ class Generator(nn.Module):
         return film_values(self.layers, parameters, norms, outputs)
 
     def penalty(self) -> Tensor:
-        """0.001 x the sum of squares of the strengths (the paper's regulariser)."""
+        """0.001 x the sum of squares of the strengths (CNAPs' regulariser)."""
         return PENALTY * self.strength.square().sum()

@@ -38,20 +38,32 @@ def is_clients(error: Exception) -> bool:
     return type(error).__module__.split(".")[0] in _MODULES
 
 
-def unreachable(name: str, repository: str, megabytes: float, error: Exception) -> LiteError:
-    """What could not be had, how large it is (0: not known), and the way without a network."""
+def unreachable(
+    name: str, repository: str, megabytes: float, error: Exception, described: bool = False
+) -> LiteError:
+    """What could not be had, how large it is (0: not known), and the way without a network.
+
+    `described`: only a config.json beside the weights says what network they are of.
+    """
     about = f", about {megabytes:.0f} MB," if megabytes else ""
     lines = str(error).strip().splitlines()
     # Of a hub that was not asked, the client says no more than that the file is not in its cache.
     asked = lines and not isinstance(error, LocalEntryNotFoundError)
     reason = f" ({lines[0][:100].rstrip()})" if asked else ""
+    what = "the config and weights" if described else "the weights"
+    files = "config.json and model.safetensors" if described else f"model.safetensors{about}"
+    folder = "--weights DIR with config.json and model.safetensors"
     return LiteError(
-        f"Could not download the weights of {name}: no network, or it was refused{reason}.",
-        f"On another machine, save its model.safetensors{about} from "
-        f"{hub_settings.ENDPOINT}/{repository}.",
-        f"--weights FILE (or --weights DIR with config.json and model.safetensors) for {name}",
+        f"Could not download {what} of {name}: no network, or it was refused{reason}.",
+        f"On another machine, save its {files} from {page(repository)}.",
+        f"{folder} for {name}" if described else f"--weights FILE (or {folder}) for {name}",
         code=ExitCode.NETWORK,
     )
+
+
+def page(repository: str) -> str:
+    """The address of a repository's own page."""
+    return f"{hub_settings.ENDPOINT}/{repository}"
 
 
 def answers(timeout: float = 3.0) -> bool:

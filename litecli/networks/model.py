@@ -87,7 +87,11 @@ class FewShotModel(nn.Module):
         return features.to(self.log_scale)
 
     def fit(self, features: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """The head's parameters of one task, and the scale: differentiable in `features` [N, D]."""
+        """The head's parameters of one task, and the scale: differentiable in `features` [N, D].
+
+        `labels` [N] are 0 to C-1. Which parameters: those of the head's `fit` (heads.py), of the
+        generated head `weights` [C, D + 1].
+        """
         num_classes = int(labels.max()) + 1
         if self.head_generator is not None:
             known = unit_rows(features)

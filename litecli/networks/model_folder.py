@@ -209,16 +209,18 @@ def fetch(
 
 
 def _check_licence(name: str, accepted: bool) -> None:
-    if not name.startswith("hf-hub:"):
+    if not backbones.is_hubs(name):
         backbones.check_name(name)
     licence = backbones.licence_of(name)
-    if licence not in OPEN_LICENCES and not accepted:
-        raise LiteError(
-            f"The weights of {name} have a licence of their own: {licence}.",
-            f"Read it on their page: https://huggingface.co/timm/{name}",
-            "the same command with --accept-license",
-            code=ExitCode.USAGE,
-        )
+    if licence in OPEN_LICENCES or accepted:
+        return
+    own = f"The weights of {name} have a licence of their own: {licence}."
+    raise LiteError(
+        own if licence != "unknown" else f"The licence of the weights of {name} is unknown.",
+        f"Read it on their page: {backbones.page_of(name)}",
+        "the same command with --accept-license",
+        code=ExitCode.USAGE,
+    )
 
 
 def _fetched_card(config: ModelConfig) -> str:

@@ -1,6 +1,6 @@
 """Weights files: reading them without running anything, fitting them to a network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -10,13 +10,23 @@ from litecli import storage
 from litecli.config import BACKBONE_PREFIX, MODEL_KEY
 from litecli.errors import ExitCode, LiteError
 
+# Weights, the network that they are for -> the same weights in its form.
+Fit = Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]]
 
-def load_into(network: nn.Module, path: Path) -> None:
-    """Load weights, classifier rows ignored; refuse pickled code and other architectures."""
+
+def load_into(network: nn.Module, path: Path, fit: Fit | None = None) -> None:
+    """Load weights, classifier rows ignored; refuse pickled code and other architectures.
+
+    Weights that do not fit as they are may be brought into form by `fit`: renamed, and their
+    position tables at another size; any other tensor of another shape is of another network.
+    """
     state = read_weights(path)
     wanted = counted_out(network.state_dict())
-    missing = [name for name in wanted if name not in state]
-    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    missing, odd = _unfit(state, wanted)
+    if fit is not None and (missing or odd) and all("pos" in name for name in odd):
+        fitted = fit(state, network)
+        if _unfit(fitted, wanted) == ([], []):
+            state, missing, odd = fitted, [], []
     if missing or odd:
         names = ", ".join((odd + missing)[:3])
         raise LiteError(
@@ -27,6 +37,15 @@ def load_into(network: nn.Module, path: Path) -> None:
             code=ExitCode.MISSING,
         )
     network.load_state_dict({name: state[name] for name in wanted}, strict=False)
+
+
+def _unfit(
+    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> tuple[list[str], list[str]]:
+    """Names of the tensors that are missing, and of those with another shape."""
+    missing = [name for name in wanted if name not in state]
+    odd = [n for n in wanted if n in state and state[n].shape != wanted[n].shape]
+    return missing, odd
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.photos.images import photo_hash
 from litecli.pictures import pixels
 from litecli.pictures.pixels import PixelStore, ReadAll
-from litecli.tasks.datasets import Dataset, read_dataset
+from litecli.tasks.datasets import Dataset, read_dataset, training_folders
 from litecli.tasks.drawn_classes import drawn_dataset, drawn_image
 from litecli.tasks.episodes import Source, hold_out_classes
 
@@ -52,7 +52,7 @@ def open_data(
     Photos are decoded by `read_all`, else by the loader. Raises LiteError (INPUT) when no class
     of two usable photos is left to train or validate on.
     """
-    dataset, held_out = _dataset(config)
+    dataset, held_out = run_dataset(config)
     workers = threads.workers(config.workers)
     if config.data:
         yield from pixels.cache_photos(dataset.paths, _side(config), cache, workers, read_all)
@@ -68,7 +68,7 @@ def shared_data(config: TrainConfig, cache: Path) -> TrainingData:
 
     Raises LiteError (MACHINE) where the photos that are here are not those that it found.
     """
-    dataset, held_out = _dataset(config)
+    dataset, held_out = run_dataset(config)
     if not pixels.is_whole(cache, _key(config, dataset)):
         raise LiteError(
             "A process of this run finds other photos than the first one.",
@@ -79,8 +79,13 @@ def shared_data(config: TrainConfig, cache: Path) -> TrainingData:
     return _training_data(config, dataset, held_out, cache)
 
 
-def _dataset(config: TrainConfig) -> tuple[Dataset, int]:
-    """The images of a run, and how many sources at their end are for validation alone."""
+def run_dataset(config: TrainConfig) -> tuple[Dataset, int]:
+    """The images of a run, and how many sources at their end are for validation alone.
+
+    Of an ORBIT tree the train users are trained on and the validation users validated on; its test
+    users are left alone. Only names are read. Raises LiteError: no DATA for --val (USAGE), and as
+    `read_dataset`.
+    """
     if not config.data:
         if config.val:
             raise LiteError(
@@ -90,9 +95,11 @@ def _dataset(config: TrainConfig) -> tuple[Dataset, int]:
                 code=ExitCode.USAGE,
             )
         return drawn_dataset(), 0
-    if not config.val:
-        return read_dataset(config.data), 0
-    return read_dataset([*config.data, config.val]), len(read_dataset([config.val]).sources)
+    training, validation, _ = training_folders(config.data)
+    if config.val:
+        validation = [Path(config.val)]
+    held_out = len(read_dataset(validation).sources) if validation else 0
+    return read_dataset([*training, *validation]), held_out
 
 
 def _side(config: TrainConfig) -> int:
@@ -112,29 +119,49 @@ def _training_data(
 ) -> TrainingData:
     """The decoded images, split into training and validation."""
     store = PixelStore(cache)
-    training, validation, overlaps = _split(config, dataset, store.usable, held_out)
+    parts = divided(config, dataset, held_out, store.usable)
+    warnings, unread = list(parts.warnings), int((~store.usable).sum())
+    if unread:
+        warnings.append(f"{unread} files could not be read as photos and are left out")
+    key = json.loads((cache / "index.json").read_text())["key"]
+    return TrainingData(
+        store, key, parts.training, parts.validation, tuple(warnings), parts.overlaps
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is trained on and what is validated on, of the photos that can be used."""
+
+    training: tuple[Source, ...]
+    validation: tuple[Source, ...]
+    overlaps: tuple[str, ...]  # what the two share, in words
+    warnings: tuple[str, ...]
+
+
+def divided(config: TrainConfig, dataset: Dataset, held_out: int, usable: np.ndarray) -> Parts:
+    """The parts of a run's data, of photos that are `usable` [len(paths)].
+
+    Raises LiteError: too few classes (INPUT), a split that is not strict (USAGE).
+    """
+    training, validation, overlaps = _split(config, dataset, usable, held_out)
     alone = [source.name for source in (*training, *validation) if len(source.classes) < 2]
     training, validation = (
         [source for source in part if len(source.classes) > 1] for part in (training, validation)
     )
     if not training or not validation:
-        usable = dataset.keep(store.usable).num_classes()
         raise LiteError(
-            f"{usable} usable classes are too few to train and validate on.",
+            f"{dataset.keep(usable).num_classes()} usable classes are too few to train and "
+            "validate on.",
             "Classes are held out of every folder of fifteen classes or more.",
             "--val DATA with other classes",
             code=ExitCode.INPUT,
         )
     warnings = [f"{overlap}: its accuracy will flatter" for overlap in overlaps]
     warnings += [f"{name}: one class has no other to be told from, left out" for name in alone]
+    warnings += [f"{folder} is for tests: left out" for folder in training_folders(config.data)[2]]
     warnings += _too_few_classes(config, training)
-    unread = int((~store.usable).sum())
-    if unread:
-        warnings.append(f"{unread} files could not be read as photos and are left out")
-    key = json.loads((cache / "index.json").read_text())["key"]
-    return TrainingData(
-        store, key, tuple(training), tuple(validation), tuple(warnings), tuple(overlaps)
-    )
+    return Parts(tuple(training), tuple(validation), tuple(overlaps), tuple(warnings))
 
 
 def _split(
@@ -174,10 +201,10 @@ def _overlaps(
     paths: Sequence[Path], training: Sequence[Source], validation: Sequence[Source]
 ) -> Iterator[str]:
     """What validation shares with training: classes, by name, and photos, by their bytes."""
-    known = {c for source in training for c in source.classes}
-    shared = [c for source in validation for c in source.classes if c in known]
+    known = {name for source in training for name in _class_names(source)}
+    shared = [name for source in validation for name in _class_names(source) if name in known]
     if shared:
-        yield f"validation overlaps training in {len(shared)} classes ({shared[0]})"
+        yield f"validation overlaps training in {len(shared)} classes ({shared[0][1]})"
     trained = _by_length(paths, training)
     both = []
     for length, asked in _by_length(paths, validation).items():  # only these can be the same
@@ -186,6 +213,12 @@ def _overlaps(
     if both:
         name = f"{both[0].parent.name}/{both[0].name}"
         yield f"validation overlaps training in {len(both)} photos ({name})"
+
+
+def _class_names(source: Source) -> list[tuple[str, str]]:
+    """Classes by name, ORBIT's with their user's: the mugs of two people are two things."""
+    user = "" if source.query is None else source.name
+    return [(user, name) for name in source.classes]
 
 
 def _by_length(paths: Sequence[Path], sources: Sequence[Source]) -> dict[int, list[Path]]:

@@ -17,6 +17,7 @@ from litecli.tasks.episodes import Source
 PHOTO_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")
 )
+SPLITS = ("train", "validation", "test")  # of ORBIT: its users by what they are for
 FRAMES_APART = 30  # ORBIT: one frame a second of a 30 fps video is enough for a support set
 
 
@@ -72,22 +73,58 @@ def _read_classes(root: Path, paths: list[Path]) -> list[Source]:
     return [Source(root.name, tuple(names), tuple(pools))] if names else []
 
 
+def training_folders(folders: Sequence[str | Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """What of `folders` is to train on, to validate on, and for tests that training never sees.
+
+    Only an ORBIT tree of train, validation and test users says so; any other folder is to train on.
+    Raises LiteError (INPUT) for such a tree without train users.
+    """
+    training, validation, test = [], [], []
+    for root in map(Path, folders):
+        there = {split: root / split for split in SPLITS if _users_in(root / split)}
+        if there and SPLITS[0] not in there:
+            raise LiteError(
+                f"{root} has no train/ users to learn from.",
+                f"It holds ORBIT's {' and '.join(there)} users.",
+                f"give the folder of the users to train on: {next(iter(there.values()))}",
+                code=ExitCode.INPUT,
+            )
+        training.append(there.get("train", root))
+        validation += [there["validation"]] if "validation" in there else []
+        test += [there["test"]] if "test" in there else []
+    return training, validation, test
+
+
+def user_folder(dataset: Dataset, source: Source) -> Path:
+    """The folder of an ORBIT user: USER/<object>/clean/<video>/<frame>.jpg."""
+    return dataset.paths[source.support[0][0]].parents[3]
+
+
+def _users_in(root: Path) -> list[Path]:
+    """Folders just below `root` that hold objects with clean videos."""
+    return sorted({p.parent.parent for p in root.glob("*/*/clean") if p.is_dir()})
+
+
 def _read_orbit(root: Path, paths: list[Path]) -> list[Source]:
-    """ROOT[/train|validation|test]/<user>/<object>/{clean,clutter}/<video>/<frame>.jpg."""
-    users = sorted({p.parent.parent for p in root.glob("*/*/clean") if p.is_dir()})
-    users += sorted({p.parent.parent for p in root.glob("*/*/*/clean") if p.is_dir()})
+    """ROOT[/train|validation|test]/<user>/<object>/{clean,clutter}/<video>/<frame>.jpg.
+
+    ROOT may also be a user's own folder.
+    """
+    users = [root] if any(p.is_dir() for p in root.glob("*/clean")) else _users_in(root)
+    for split in sorted(p for p in root.iterdir() if p.is_dir()):
+        users += _users_in(split)
     sources = []
     for user in users:
-        names, support, query = [], [], []
+        things = []
         for thing in sorted(p for p in user.iterdir() if p.is_dir()):
-            clean = _add(_video_frames(thing / "clean"), paths)
-            clutter = _add(_video_frames(thing / "clutter"), paths)
+            clean, clutter = (_video_frames(thing / part) for part in ("clean", "clutter"))
             if clean and clutter:
-                names.append(thing.name)
-                support.append(clean)
-                query.append(clutter)
-        if len(names) >= 2:
-            sources.append(Source(user.name, tuple(names), tuple(support), tuple(query)))
+                things.append((thing.name, clean, clutter))
+        if len(things) >= 2:
+            names = tuple(name for name, _, _ in things)
+            pools = [(_add(clean, paths), _add(clutter, paths)) for _, clean, clutter in things]
+            support, query = zip(*pools, strict=True)
+            sources.append(Source(user.name, names, support, query))
     return sources
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from litecli import memory
@@ -11,9 +12,10 @@ from litecli.errors import ExitCode, LiteError
 from litecli.networks import backbone
 from litecli.networks.devices import resolve_device, use_bf16
 from litecli.networks.model import FewShotModel
-from litecli.tasks import datasets
+from litecli.pictures import training_data
 from litecli.tasks.episodes import Source
 from litecli.training import memory_fit, rehearsal, task_cost, task_size
+from litecli.training.run_setup import check_learnable
 
 PROCESS = 800_000_000  # bytes of Python, torch and the other libraries in a process's memory
 SAFE = 0.8  # share of the memory there is that advice may fill
@@ -38,18 +40,18 @@ class Plan:
 
 def plan(config: TrainConfig) -> Plan:
     """Read the names of the data and build the network; raises LiteError as training would."""
-    weights = "none" if config.weights == "auto" else config.weights  # a plan downloads nothing
-    built = backbone.build(config.backbone, weights, config.image_size, pooled=config.pooled)
-    warnings: list[str] = []
+    built = _network(config)
+    check_learnable(config, built.network)
+    dataset, held_out = training_data.run_dataset(config)
+    every_photo = np.ones(len(dataset.paths), bool)  # none has been looked at
+    parts = training_data.divided(config, dataset, held_out, every_photo)
     data, sources = "built-in drawn objects", ()
     if config.data:
-        dataset = datasets.read_dataset(config.data)
-        sources = dataset.sources
-        classes = dataset.num_classes()
-        data = f"{len(dataset.paths)} photos of {classes} classes in {', '.join(config.data)}"
-        most = max(len(source.classes) for source in sources)
-        if most < config.episodes.way_max:
-            warnings.append(f"tasks have at most {most} classes, not {config.episodes.way_max}")
+        sources = parts.training
+        named = dataset.sources[: len(dataset.sources) - held_out]
+        classes = sum(len(source.classes) for source in named)
+        photos = sum(len(pool) for s in named for pool in (*s.support, *(s.query or ())))
+        data = f"{photos} photos of {classes} classes in {', '.join(config.data)}"
     task = task_size.largest_task(config.episodes, sources)
     model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
     fixed, graphs = task_cost.weight_bytes(config, model), task_cost.graphs_of(config, model)
@@ -69,11 +71,27 @@ def plan(config: TrainConfig) -> Plan:
         macs=macs,
         memory=fixed + graphs.peak(config, task),
         memory_full=fixed + graphs.peak(whole, task),
-        warnings=tuple(warnings),
+        warnings=parts.warnings,
         chunk=config.chunk,
         query_batch=config.query_batch,
         peak=peak,
     )
+
+
+def _network(config: TrainConfig) -> backbone.Backbone:
+    """The run's network; a plan downloads nothing, so weights from the hub are left out of it."""
+    weights = "none" if config.weights == "auto" else config.weights
+    try:
+        return backbone.build(config.backbone, weights, config.image_size, True, config.pooled)
+    except LiteError as error:
+        if error.code != ExitCode.NETWORK:
+            raise
+        raise LiteError(
+            f"A plan downloads nothing, and what {config.backbone} is, the hub says.",
+            error.why,
+            f"{error.fix}; or the same command without --dry-run",
+            code=ExitCode.NETWORK,
+        ) from error
 
 
 def out_of_memory(
@@ -81,14 +99,20 @@ def out_of_memory(
 ) -> LiteError:
     """The error of a run that ran out of memory in `stage`: about what it needs, and what fits.
 
-    `stage` is a stage's name, or "validation". Counted, not measured: there is no memory left to
-    try anything.
+    `stage` is a stage's name, or "validation". Counted on one photo; where there is no memory left
+    for that either, the advice has no numbers.
     """
     device = model.log_scale.device
     task = task_size.largest_task(config.episodes, sources)
     # The supervised stage trains the network whatever the tasks do.
     trained = replace(config, backbone_lr=1.0) if stage == "supervised" else config
-    graphs = task_cost.graphs_of(trained, model, bf16)
+    counted = True
+    try:
+        graphs = task_cost.graphs_of(trained, model, bf16)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        graphs, counted = task_cost.Graphs(0, 0), False
     fixed = task_cost.weight_bytes(trained, model)
     there = 0
     if device.type == "cuda":
@@ -104,8 +128,12 @@ def out_of_memory(
     chunk = max(1, min(max(config.chunk, config.query_batch), task.support + task.query) // 2)
     while chunk > 1 and there and need(chunk) > SAFE * there:
         chunk //= 2
-    about = f"(about {memory.written(need(chunk))})"
-    fix = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)} --resume {about}"
+
+    def about(size: int) -> str:
+        return f" (about {memory.written(size)})" if counted else ""
+
+    lower = f"--chunk {chunk} --query-batch {min(config.query_batch, chunk)}"
+    fix = f"{lower} --resume{about(need(chunk))}"
     needed = need(max(config.chunk, config.query_batch))
     what = f"With {task.support} support photos of {config.image_size} px this"
     if stage == "supervised":
@@ -116,13 +144,15 @@ def out_of_memory(
         fix = f"a new --out and, in a --config file, [pretrain] batch = {max(1, batch // 2)}"
     elif config.gradient == "full" and stage != "validation":
         exact = replace(config, gradient="exact")
-        size = memory.written(fixed + round(rehearsal.SPREAD * graphs.peak(exact, task)))
-        fix = f"a new --out with --gradient exact --chunk {config.chunk} (about {size})"
+        size = fixed + round(rehearsal.SPREAD * graphs.peak(exact, task))
+        fix = f"a new --out with --gradient exact --chunk {config.chunk}{about(size)}"
     # A limit on the process is not seen here: then the number would only confuse.
     can = f", and {memory.written(there)} can be had" if 0 < there < needed else ""
     return LiteError(
         "Out of memory; the state is saved.",
-        f"{what} needs about {memory.written(needed)}{can}.",
+        f"{what} needs about {memory.written(needed)}{can}."
+        if counted
+        else f"{what} needs more than there is; not one photo could be tried.",
         fix,
         code=ExitCode.MACHINE,
     )

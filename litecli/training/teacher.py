@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli import storage
+from litecli.heads.mahalanobis_gradient import in_double
 from litecli.library.model_files import Model
 from litecli.networks import backbone
 from litecli.networks.devices import depthwise_in_fp32
@@ -101,8 +102,8 @@ class LiveTeacher:
         sums: list[list[Tensor]] = []
         for pixels in batches:
             for n, found in enumerate(self._look(pixels)):
-                rows = found.double().movedim(1, -1).flatten(0, -2)
-                ones = torch.tensor(float(len(rows)), device=self.device, dtype=torch.float64)
+                rows = in_double(found).movedim(1, -1).flatten(0, -2)
+                ones = rows.new_tensor(float(len(rows)))
                 parts = [ones, rows.sum(0), rows.square().sum(0)]
                 if n == len(sums):
                     sums.append(parts)
@@ -118,8 +119,8 @@ class LiveTeacher:
     def lesson(self, pixels: Tensor) -> Lesson:
         """What the teachers make of pictures [B, 3, S, S] in 0 to 255; `measure` comes first."""
         features, *maps = (
-            (found - mean.float().view(-1, *[1] * (found.ndim - 2)))
-            / std.float().view(-1, *[1] * (found.ndim - 2))
+            (found - mean.to(found).view(-1, *[1] * (found.ndim - 2)))
+            / std.to(found).view(-1, *[1] * (found.ndim - 2))
             for found, mean, std in zip(self._look(pixels), self._means, self._stds, strict=True)
         )
         return Lesson(features, maps)

@@ -1,6 +1,5 @@
 """Accuracy of a model in training on few-shot tasks of classes that it is not trained on."""
 
-import math
 from collections.abc import Generator
 from dataclasses import replace
 
@@ -31,27 +30,31 @@ def validate(
 ) -> Generator[Validating, None, tuple[int, list[float]]]:
     """Accuracies of validation tasks, each adapted to as the learner does, and their largest way.
 
-    Both are returned; what is yielded tells how far it is, where that takes long. Every validation
-    source gets its share of `val_tasks`; the tasks are the same each time. With FiLM or MAML each
-    task sends its own photos through the network, so all sources together get at most
-    COSTLY_TASKS: fewer, but still the same ones each time, so that models compare.
+    Both are returned; what is yielded tells how far it is, where that takes long. The validation
+    sources share `val_tasks` evenly, to a task; the tasks are the same each time. With FiLM or MAML
+    each task sends its own photos through the network, so all sources together get at most
+    COSTLY_TASKS: fewer, but still the same ones each time, so that models compare. Of more sources
+    than tasks, some get none.
     """
     accuracies: list[float] = []
     largest = 0
     costly = model.has_film or config.learner == "maml"
     wanted = min(config.val_tasks, COSTLY_TASKS) if costly else config.val_tasks
-    each = math.ceil(wanted / len(data.validation))
+    num_sources = len(data.validation)
     for number, source in enumerate(data.validation):
+        share = (number + 1) * wanted // num_sources - number * wanted // num_sources
+        if not share:
+            continue
         reduced, numbers = _thinned(source)
         view = View(data.squares, model.backbone.preprocess, device=model.log_scale.device)
         solver = _solver(model, view, numbers, config, bf16)
         way = min(VAL_WAY, len(reduced.classes))
         largest = max(largest, way)
-        for k in range(each):
+        for k in range(share):
             episode = sample_fixed(reduced, way, VAL_SHOTS, VAL_QUERY, config.seed + number, k)
             accuracies.append(solve_task(solver, episode)[0])
             if costly:
-                yield Validating(len(accuracies), each * len(data.validation))
+                yield Validating(len(accuracies), wanted)
     return largest, accuracies
 
 
