@@ -25,17 +25,6 @@ HEADS = ("cosine", "euclidean", "ridge", "mahalanobis")
 LEARNER_HEADS = {"ridge": "ridge", "cnaps": "generated", "simple-cnaps": "mahalanobis"}
 FILM_LEARNERS = ("cnaps", "simple-cnaps")
 
-# `models fetch NAME`: timm's name of the weights, and the image size where it is not their own.
-NAMED_NETWORKS: dict[str, tuple[str, int | None]] = {
-    "small": ("mobilenetv4_conv_small.e2400_r224_in1k", None),
-    "balanced": ("efficientnet_b0.ra4_e3600_r224_in1k", None),
-    "strong": ("vit_small_patch14_reg4_dinov2.lvd142m", 224),
-    "dinov3": ("vit_small_patch16_dinov3.lvd1689m", None),
-}
-# Licences that ask nothing of a user but to be named; others are shown and must be accepted, and so
-# must one that nobody states.
-OPEN_LICENCES = ("apache-2.0", "mit", "bsd-3-clause", "cc-by-4.0", "cc0-1.0")
-
 
 def head_of(learner: str, otherwise: str) -> str:
     """The head that a learner's episodes train: its own, or `otherwise` where it has none."""

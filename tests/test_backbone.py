@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from litecli.errors import ExitCode, LiteError
-from litecli.networks import backbone, hub, weights
+from litecli.networks import backbone, hub, timm_networks, weights
 
 NAME, SIDE = "test_byobnet", 32
 
@@ -214,7 +214,7 @@ def test_a_network_of_the_hub_that_timm_knows_needs_no_hub(
     ],
 )
 def test_the_licence_of_a_network_of_the_hub(no_network: Path, name: str, licence: str) -> None:
-    assert backbone.licence_of(name) == licence
+    assert timm_networks.licence_of(name) == licence
 
 
 def save_safetensors(state: dict[str, Tensor], path: Path) -> Path:

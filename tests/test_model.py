@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from litecli import storage
-from litecli.config import MODEL_KEY, NAMED_NETWORKS, WEIGHTS_FILE
+from litecli.config import MODEL_KEY, WEIGHTS_FILE
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import Model, open_model
-from litecli.networks import backbone, graph, hub, weights
+from litecli.networks import backbone, graph, hub, timm_networks, weights
 from litecli.networks.encoder import Encoder
 from litecli.networks.model import FewShotModel
 from litecli.networks.model_folder import check_graph, fetch, load_model, model_config, write_model
+from litecli.networks.timm_networks import NAMED_NETWORKS
 
 NETWORKS = {  # name -> image size, and whether it has batch norms to fuse
     "mobilenetv3_small_050": (64, True),
@@ -327,4 +328,4 @@ def test_weights_with_a_licence_of_their_own_are_fetched_only_once_it_is_accepte
 
 def test_every_named_network_is_one_that_timm_knows() -> None:
     for name, _ in NAMED_NETWORKS.values():
-        backbone.check_name(name)
+        timm_networks.check_name(name)

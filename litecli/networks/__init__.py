@@ -2,7 +2,8 @@
 
 encoder.py        photos to features by onnxruntime
 torch_encoder.py  the same by torch, for CUDA
-backbone.py       any timm network, as features
+backbone.py       any timm network with weights, as features
+timm_networks.py  timm's networks by name
 parts.py          its maps, norms, cost, and its head
 weights.py        weights files, read without risk
 hub.py            where pretrained weights are downloaded from

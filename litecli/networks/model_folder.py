@@ -19,8 +19,6 @@ from litecli import storage
 from litecli.config import (
     ENCODER_GRAPH,
     MODEL_KEY,
-    NAMED_NETWORKS,
-    OPEN_LICENCES,
     TASK_GRAPH,
     WEIGHTS_FILE,
     ModelConfig,
@@ -28,7 +26,7 @@ from litecli.config import (
 )
 from litecli.errors import ExitCode, LiteError
 from litecli.networks import backbone as backbones
-from litecli.networks import graph
+from litecli.networks import graph, timm_networks
 from litecli.networks import weights as weight_files
 from litecli.networks.encoder import Encoder
 from litecli.networks.film import film_layers
@@ -190,12 +188,13 @@ def fetch(
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    `name` is a timm name or a key of config.NAMED_NETWORKS; `closer_looks`: see Preprocess.
+    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`; `closer_looks`:
+    see Preprocess.
     Raises LiteError as `backbone.build` does, and USAGE before any download when the weights'
     licence has to be accepted.
     """
-    if name in NAMED_NETWORKS:
-        name, own_size = NAMED_NETWORKS[name]
+    if name in timm_networks.NAMED_NETWORKS:
+        name, own_size = timm_networks.NAMED_NETWORKS[name]
         image_size = image_size or own_size
     if weights == "auto":
         _check_licence(name, accept_licence)
@@ -209,15 +208,15 @@ def fetch(
 
 
 def _check_licence(name: str, accepted: bool) -> None:
-    if not backbones.is_hubs(name):
-        backbones.check_name(name)
-    licence = backbones.licence_of(name)
-    if licence in OPEN_LICENCES or accepted:
+    if not timm_networks.is_hubs(name):
+        timm_networks.check_name(name)
+    licence = timm_networks.licence_of(name)
+    if licence in timm_networks.OPEN_LICENCES or accepted:
         return
     own = f"The weights of {name} have a licence of their own: {licence}."
     raise LiteError(
         own if licence != "unknown" else f"The licence of the weights of {name} is unknown.",
-        f"Read it on their page: {backbones.page_of(name)}",
+        f"Read it on their page: {timm_networks.page_of(name)}",
         "the same command with --accept-license",
         code=ExitCode.USAGE,
     )
