@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from litecli.heads.heads import HEADS
-from litecli.heads.labelled import held_out_batches, unit_rows
+from litecli.heads.labelled import eigenbasis, held_out_batches, unit_rows
 from litecli.heads.photo_counts import USUAL, count_correction_strength
 from litecli.heads.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
 
@@ -320,6 +320,20 @@ def test_a_burst_does_not_test_itself():
     assert count_correction_strength(HEADS["cosine"], features, labels, 5) != USUAL
     # Each object is one burst: no photo is left to test another.
     assert count_correction_strength(HEADS["cosine"], features, labels, 5, groups=labels) == USUAL
+
+
+def test_a_memory_of_bases_serves_the_choice_of_the_penalty_too():
+    features, labels = photos([3, 3, 3])
+    asked = []
+
+    def basis(rows):
+        asked.append(rows)
+        return eigenbasis(rows)
+
+    HEADS["ridge"].leave_one_out(features, labels, 3, lam=0.1, basis=basis)
+    alone = len(asked)
+    HEADS["ridge"].leave_one_out(features, labels, 3, basis=basis)
+    assert len(asked) - alone > alone > 0
 
 
 def test_a_thousand_objects():
