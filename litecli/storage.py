@@ -1,4 +1,4 @@
-"""Every byte litecli reads or writes: whole files at once, safetensors, and where they live.
+"""Files: whole ones at once or not at all, safetensors, and where they live.
 
 A write is a temporary file, fsync, rename: a reader sees the old file or the new one, never half.
 Equal tensors and metadata give equal bytes (no time stamps, sorted header).

@@ -95,6 +95,15 @@ def test_without_a_network_the_error_says_what_to_do(monkeypatch: pytest.MonkeyP
     assert "resnet10t.c3_in1k" in error.what and "--weights FILE" in error.fix
 
 
+def test_offline_holds_for_weights_that_are_not_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(*arguments: object, **options: object) -> None:
+        raise AssertionError("timm would download")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    error = refusal("gcvit_xxtiny.in1k", "auto", offline=True)
+    assert error.code == ExitCode.NETWORK and "https://" in error.what
+
+
 @pytest.mark.parametrize("reason", [ConnectionError("no route"), ValueError("odd answer")])
 def test_what_the_hub_raises_is_a_network_error(
     reason: Exception, monkeypatch: pytest.MonkeyPatch

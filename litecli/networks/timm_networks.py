@@ -155,6 +155,18 @@ def created(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Module:
+    """The network with its pretrained weights, from the cache of the hub's client or the hub.
+
+    Raises LiteError: there are none (USAGE), they cannot be had, or not with `offline` (NETWORK).
+    """
+    cfg = None if is_hubs(name) else timm.get_pretrained_cfg(name)
+    if offline and cfg is not None and cfg.url and not cfg.hf_hub_id:
+        raise LiteError(  # timm has a cache for these too, but asks nobody whether it may download
+            f"The weights of {name} would be downloaded from {cfg.url}.",
+            "That is not the hub, whose files alone are kept for --offline.",
+            "leave --offline out, or --weights FILE",
+            code=ExitCode.NETWORK,
+        )
     try:
         with hub.downloading(offline):
             hub.check_cached(_repository(name))
