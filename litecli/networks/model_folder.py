@@ -34,7 +34,7 @@ from litecli.networks.model import FewShotModel
 from litecli.networks.strangers import STRANGERS, stranger_inputs, stranger_tensor
 
 FILE_NAMES = {"log_scale": "head.log_scale"}  # of tensors that are called otherwise in the file
-AGREEMENT = 1e-3  # largest difference of features, torch against ONNX, per unit of their length
+AGREEMENT = 1e-3  # largest difference, torch against ONNX, as a share of the largest feature
 
 
 def write_model(
