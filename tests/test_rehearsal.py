@@ -121,6 +121,23 @@ def test_what_is_asked_for_instead_fits(made_up: list[int], monkeypatch) -> None
     assert fit(config_of(memory="935MB"), model_of(), [], False)[0].chunk == 1
 
 
+def test_what_the_head_takes_is_beside_the_graphs(
+    made_up: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, head = config_of(memory="1.2GB"), 100_000_000
+    alone, _ = fit(config, model_of(), [], False)
+    monkeypatch.setattr(Rehearsal, "head_bytes", lambda self, support: head)
+    beside, expected = fit(config, model_of(), [], False)
+    assert 1 < beside.chunk < alone.chunk
+    assert expected == BASE + PHOTO * beside.chunk + head
+
+
+def test_many_tasks_take_more_than_the_rehearsed_one() -> None:
+    trial = Rehearsal(config_of(), model_of(), False)
+    trial.before = 500_000_000
+    assert trial._in_pieces(600_000_000) == 620_000_000
+
+
 HEAVY = 300_000_000  # bytes; a validation and the writing of these networks take less than a third
 
 
@@ -294,7 +311,7 @@ def test_a_run_takes_what_was_foreseen(tmp_path: Path) -> None:
     chunk, limit, expected, peak = json.loads(done.stdout)
     assert 1 < chunk < 16  # of 16 support and 18 query photos
     assert peak <= limit and expected <= limit
-    assert abs(expected / peak - 1) < 0.07
+    assert abs(expected / peak - 1) < 0.1
 
 
 def test_few_photos_are_mapped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
