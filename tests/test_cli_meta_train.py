@@ -295,6 +295,20 @@ def test_engine_errors_keep_their_code(run) -> None:
     assert code == 2 and "--pretrain-images" in err
 
 
+@pytest.mark.parametrize("out", [(), ("--out", "photos/run")])
+@pytest.mark.parametrize("also", [(), ("--dry-run",)])
+def test_a_run_does_not_lie_among_its_photos(
+    run, write_objects, tmp_path: Path, monkeypatch, out: tuple[str, ...], also: tuple[str, ...]
+) -> None:
+    """The second `meta-train .` would take runs/ for a class."""
+    folder = write_objects({"keys": 2, "mug": 2}, "photos")
+    if not out:
+        monkeypatch.chdir(folder)
+    code, _, err = run("photos" if out else ".", *out, *also, "--weights", "none")
+    assert code == 2 and "among the photos" in err and f"--out {tmp_path}/runs/" in err
+    assert sorted(path.name for path in folder.iterdir()) == ["keys", "mug"]
+
+
 def test_dry_run_counts_and_writes_nothing(run, write_objects, tmp_path: Path) -> None:
     write_objects({"keys": 6, "mug": 6, "bowl": 6}, "photos")
     write_objects({"keys": 2, "mug": 2}, "others")

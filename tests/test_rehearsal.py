@@ -121,6 +121,13 @@ def test_what_is_asked_for_instead_fits(made_up: list[int], monkeypatch) -> None
     assert fit(config_of(memory="935MB"), model_of(), [], False)[0].chunk == 1
 
 
+def test_teachers_are_not_foreseen(made_up: list[int]) -> None:
+    config = config_of(pretrain=PretrainConfig(images=100, teacher=("t",)))
+    with pytest.raises(LiteError, match="cannot foresee what teachers take") as caught:
+        fit(config, model_of(), [], False)
+    assert caught.value.code == ExitCode.USAGE and not made_up
+
+
 def test_what_the_head_takes_is_beside_the_graphs(
     made_up: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

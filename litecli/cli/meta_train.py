@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from litecli.cli.options import Common, command
+from litecli.cli.targets import check_run_folder
 from litecli.cli.train_config import (
     EXAMPLE,
     parse_span,
@@ -314,6 +315,8 @@ def run(common: Common, config: TrainConfig, resume: bool, dry_run: bool) -> Non
     """Train, or only plan, showing each event as it comes."""
     from litecli.cli import train_progress
 
+    if not resume:
+        check_run_folder(Path(config.out), config.data)
     if dry_run:
         train_progress.show_plan(common.out, config)
         return

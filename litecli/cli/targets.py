@@ -6,7 +6,7 @@ Asked before the work, so that a slip on the command line (--csv *.jpg) costs no
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from litecli.errors import ExitCode, LiteError
@@ -59,6 +59,19 @@ def check_target(
         other = path.with_name(f"{path.stem}_litecli{ending}")
         what = f"{path} exists, and litecli did not write it."
         raise refused(what, "It was left as it is.", other)
+
+
+def check_run_folder(out: Path, data: Sequence[str]) -> None:
+    """Raise LiteError (USAGE) where a run would lie among the photos that it learns from."""
+    for folder in data:
+        whole = _whole(Path(folder))
+        if _whole(out).is_relative_to(whole):
+            raise LiteError(
+                f"The run {out} would lie among the photos of {folder}.",
+                "litecli never writes there: the next run would take it for a class.",
+                f"--out {shlex.quote(str(whole.parent / 'runs' / out.name))}",
+                code=ExitCode.USAGE,
+            )
 
 
 def _whole(path: Path) -> Path:

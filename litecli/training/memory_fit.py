@@ -21,8 +21,16 @@ def fit(
 
     Also returns the peak to expect in bytes: of the whole process on a CPU, of torch's tensors on
     CUDA. Photos go through the real network, more and more at a time. Raises LiteError (MACHINE)
-    when the run cannot fit, with what it needs; USAGE on a device that does not tell.
+    when the run cannot fit, with what it needs; USAGE on a device that does not tell, or with
+    teachers.
     """
+    if config.pretrain.teacher:
+        raise LiteError(
+            "--memory cannot foresee what teachers take.",
+            "They are loaded after the rehearsal, beside the run.",
+            "leave --memory out; a smaller batch in [pretrain] takes less",
+            code=ExitCode.USAGE,
+        )
     limit = memory.read_size(config.memory)
     task = largest_task(config.episodes, sources)
     most = at_once(config, task)
