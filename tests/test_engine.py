@@ -52,9 +52,16 @@ class InBatches(TorchEncoder):
         super().__init__(model)
         self.engine, self.batches = Engine(lambda: self, together), list[int]()
 
-    def each_look(self, looks: np.ndarray) -> np.ndarray:
-        self.batches.append(len(looks))
-        return super().each_look(looks)
+    def each_look(self, pixels: np.ndarray) -> np.ndarray:
+        self.batches.append(len(pixels))
+        return super().each_look(pixels)
+
+
+def photos_of(model: Model, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Photos uint8 [count, 2, 32, 32, 3] of noise, and their features by onnxruntime."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, 2, 32, 32, 3), np.uint8)
+    inputs = images.to_input(pixels, model.config.preprocess)
+    return pixels, np.stack([Encoder(model.folder).each_look(photo) for photo in inputs])
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -63,12 +70,11 @@ def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def test_features_are_those_of_onnxruntime(model: Model) -> None:
-    looks = np.random.default_rng(0).standard_normal((5, 2, 3, 32, 32)).astype(np.float32)
-    expected = np.stack([Encoder(model.folder).each_look(photo) for photo in looks])
+    pixels, expected = photos_of(model, 5)
     torch_encoder = TorchEncoder(model)
-    assert largest_difference(torch_encoder.each_look(looks), expected) < 1e-5
-    assert largest_difference(torch_encoder.each_look(looks[3]), expected[3]) < 1e-5
-    rounded = TorchEncoder(model, bf16=True).each_look(looks)
+    assert largest_difference(torch_encoder.each_look(pixels), expected) < 1e-5
+    assert largest_difference(torch_encoder.each_look(pixels[3]), expected[3]) < 1e-5
+    rounded = TorchEncoder(model, bf16=True).each_look(pixels)
     assert 1e-4 < largest_difference(rounded, expected) < 0.1
 
 
@@ -161,9 +167,12 @@ def test_photos_are_read_while_a_slow_engine_starts(
 
 
 def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
-    looks = np.full((2, 3, 32, 32), np.nan, np.float32)
+    nothing = dataclasses.replace(model.config.preprocess, std=(0.0, 0.0, 0.0))
+    broken = dataclasses.replace(
+        model, config=dataclasses.replace(model.config, preprocess=nothing)
+    )
     with pytest.raises(LiteError, match="cannot be used") as caught:
-        TorchEncoder(model).each_look(looks)
+        TorchEncoder(broken).each_look(np.zeros((2, 32, 32, 3), np.uint8))
     assert caught.value.code == ExitCode.MISSING
 
 
@@ -172,7 +181,7 @@ def test_an_encoder_leaves_torchs_settings_as_they_were(model: Model) -> None:
     try:
         torch.set_num_threads(2)
         torch.backends.cudnn.allow_tf32 = True
-        TorchEncoder(model).each_look(np.zeros((2, 3, 32, 32), np.float32))
+        TorchEncoder(model).each_look(np.zeros((2, 32, 32, 3), np.uint8))
         assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32) == (2, True)
     finally:
         torch.set_num_threads(before[0])
@@ -292,7 +301,6 @@ assert not {{"torch", "timm"}} & set(sys.modules)
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_features_stay_within_a_thousandth(model: Model) -> None:
-    looks = np.random.default_rng(0).standard_normal((70, 2, 3, 32, 32)).astype(np.float32)
-    expected = np.stack([Encoder(model.folder).each_look(photo) for photo in looks])
-    found = TorchEncoder(model, "cuda").each_look(looks)
+    pixels, expected = photos_of(model, 70)
+    found = TorchEncoder(model, "cuda").each_look(pixels)
     assert largest_difference(found, expected) < 1e-3

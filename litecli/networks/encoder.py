@@ -8,21 +8,12 @@ convolution and norm still fuse: a personal network costs what the plain one cos
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import onnxruntime
 
 from litecli.config import ENCODER_GRAPH
 from litecli.errors import ExitCode, LiteError
-
-
-class PhotoEncoder(Protocol):
-    """What adapt asks of a network; any thread may call it."""
-
-    def each_look(self, looks: np.ndarray) -> np.ndarray:
-        """Features float32 [..., looks, D] of photos [..., looks, 3, S, S]."""
-        ...
 
 
 class Encoder:

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from litecli.library.model_files import Model, damaged_model
 from litecli.threads import in_order, workers
 
 if TYPE_CHECKING:
-    from litecli.networks.encoder import PhotoEncoder
+    from litecli.networks.encoder import Encoder
     from litecli.networks.folding import FirstLook
 
 
@@ -34,14 +34,22 @@ class Photo:
     crops: np.ndarray | None = None
     first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
     square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
-    inputs: np.ndarray | None = None  # float32 [looks, 3, S, S], until encoded with others
+    pixels: np.ndarray | None = None  # uint8 [looks, S, S, 3], until encoded with others
+
+
+class PixelEncoder(Protocol):
+    """A network that takes pixels, a quarter of the bytes of its inputs; any thread may call it."""
+
+    def each_look(self, pixels: np.ndarray) -> np.ndarray:
+        """Features float32 [..., looks, D] of photos uint8 [..., looks, S, S, 3]."""
+        ...
 
 
 @dataclass(frozen=True)
 class Engine:
     """What runs a network in place of onnxruntime."""
 
-    make: "Callable[[], PhotoEncoder]"  # called in a thread, when the first photo is to be encoded
+    make: Callable[[], PixelEncoder]  # called in a thread, when the first photo is to be encoded
     together: int = 1  # photos that it is best given at once; 1: each thread encodes its own
 
 
@@ -54,7 +62,8 @@ class Network:
         self._together = engine.together if engine else 1
         self.passes = 2 if model.config.film else 1
         self.seconds = 0.0  # of all threads together
-        self._encoder: PhotoEncoder | None = None
+        self._encoder: Encoder | None = None
+        self._pixel_encoder: PixelEncoder | None = None
         self._first_look: FirstLook | None = None
         self._lock = Lock()
         self._loader = ThreadPoolExecutor(1)
@@ -72,7 +81,7 @@ class Network:
 
             self._first_look = FirstLook(self.model)
         elif self._engine:
-            self._encoder = self._engine.make()
+            self._pixel_encoder = self._engine.make()
         else:
             from litecli.networks.encoder import Encoder
 
@@ -90,11 +99,13 @@ class Network:
         """
         if self._together > 1:
             self.begin()
-            return replace(photo, inputs=inputs)
+            return replace(photo, pixels=looks)
         self._wait_for_graph()
         began = time.perf_counter()
         if self._encoder:
             photo = self._seen(photo, self._encoder.each_look(inputs))
+        elif self._pixel_encoder:
+            photo = self._seen(photo, self._pixel_encoder.each_look(looks))
         elif self._first_look:
             photo = replace(photo, first_look=self._first_look.see(inputs[0]), square=looks[0])
         with self._lock:
@@ -107,25 +118,25 @@ class Network:
         waiting = 0
         for photo in photos:
             held.append(photo)
-            waiting += isinstance(photo, Photo) and photo.inputs is not None
+            waiting += isinstance(photo, Photo) and photo.pixels is not None
             if not waiting or waiting == self._together:
                 yield from self._encoded_together(held)
                 held, waiting = [], 0
         yield from self._encoded_together(held)
 
     def _encoded_together(self, photos: list[Photo | PhotoError]) -> Iterator[Photo | PhotoError]:
-        inputs = [one.inputs for one in photos if isinstance(one, Photo) and one.inputs is not None]
-        if not inputs:
+        pixels = [one.pixels for one in photos if isinstance(one, Photo) and one.pixels is not None]
+        if not pixels:
             yield from photos
             return
         self._wait_for_graph()
-        assert self._encoder is not None
+        assert self._pixel_encoder is not None
         began = time.perf_counter()
-        features = iter(self._encoder.each_look(np.stack(inputs)))
+        features = iter(self._pixel_encoder.each_look(np.stack(pixels)))
         self.seconds += (time.perf_counter() - began) * workers()
         for photo in photos:
-            if isinstance(photo, Photo) and photo.inputs is not None:
-                photo = self._seen(replace(photo, inputs=None), next(features))
+            if isinstance(photo, Photo) and photo.pixels is not None:
+                photo = self._seen(replace(photo, pixels=None), next(features))
             yield photo
 
     def keep(self, photo: Photo) -> Photo:

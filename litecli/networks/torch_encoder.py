@@ -15,7 +15,7 @@ CUDA_CHUNK = 64  # images in the network: while it works on some, the next are c
 
 
 class TorchEncoder:
-    """Features of photos by a model's network in torch; takes the place of `encoder.Encoder`.
+    """Features of photos by a model's network in torch; a `passes.PixelEncoder`.
 
     In fp32, without TF32, features are those of onnxruntime to about 1e-6 of their length; `bf16`
     is for benchmarks. On a CPU photos come alone, from several threads at once: one thread each,
@@ -27,22 +27,25 @@ class TorchEncoder:
         self._folder = model.folder
         self._device = torch.device(device)
         self._type = torch.bfloat16 if bf16 else torch.float32
+        preprocess = model.config.preprocess
+        self._mean = torch.tensor(preprocess.mean, device=self._device)
+        self._std = torch.tensor(preprocess.std, device=self._device)
         network = backbone.from_model(model.folder, model.config).network
         self._network = network.to(  # type: ignore[call-overload]
             self._device, self._type, memory_format=torch.channels_last
         )
 
-    def each_look(self, looks: np.ndarray) -> np.ndarray:
-        """Features float32 [..., looks, D] of photos [..., looks, 3, S, S].
+    def each_look(self, pixels: np.ndarray) -> np.ndarray:
+        """Features float32 [..., looks, D] of photos uint8 [..., looks, S, S, 3].
 
         Raises LiteError (MISSING) when they contain NaN or infinity.
         """
-        images = torch.from_numpy(np.ascontiguousarray(looks)).flatten(0, -4)
+        squares = torch.from_numpy(np.ascontiguousarray(pixels)).flatten(0, -4)
         with torch.inference_mode():
             if self._device.type == "cpu":
-                found = self._features(images)
+                found = self._features(squares)
             else:
-                chunks = sent_ahead(lambda chunk: chunk, images.split(CUDA_CHUNK), self._device)
+                chunks = sent_ahead(lambda chunk: chunk, squares.split(CUDA_CHUNK), self._device)
                 with _without_tf32():
                     found = torch.cat([self._features(chunk) for chunk in chunks]).cpu()
         found = found.numpy()
@@ -53,11 +56,13 @@ class TorchEncoder:
                 "litecli models list   (and pick another: litecli models use NAME)",
                 code=ExitCode.MISSING,
             )
-        return found.reshape(*looks.shape[:-3], -1)
+        return found.reshape(*pixels.shape[:-3], -1)
 
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        images = images.to(self._device, self._type, memory_format=torch.channels_last)
-        return self._network(images).float()
+    def _features(self, squares: torch.Tensor) -> torch.Tensor:
+        """Features [B, D] of uint8 [B, S, S, 3] on the device, standardised as `to_input` does."""
+        inputs = squares.float().div_(255).sub_(self._mean).div_(self._std)
+        # Channels come last in pixels already: the network sees them so without a copy.
+        return self._network(inputs.to(self._type).permute(0, 3, 1, 2)).float()
 
 
 @contextmanager

@@ -4,8 +4,10 @@
 
 Whole: photos of drawn things in ten folders, all ways in turn, each a process of its own with its
 start; beside the seconds, how far the features are from onnxruntime's and how many of the photos
-the check names otherwise. Alone: photos a second of what `adapt` calls, as it calls it, beside
-timm's own network in channels-last on batches that wait on the device; the ratio is to its bf16.
+the check names otherwise. Alone: photos a second of what `adapt` calls, as it calls it, from
+pixels in the processor's memory, beside timm's own network in channels-last on batches that wait
+on the device (of 8 on the processor; on CUDA of 64 or 256, whichever is faster); the ratio is to
+its bf16.
 With CUDA, CUDA's rows are added; `--ways onnx torch_fp32_cuda` leaves out the others. A MODEL is
 a name of `litecli models list` or a folder.
 """
@@ -29,8 +31,9 @@ from litecli import library
 from litecli.cli.engine import CUDA_TOGETHER
 from litecli.library.model_files import Model
 from litecli.networks import backbone
-from litecli.networks.encoder import Encoder, PhotoEncoder
+from litecli.networks.encoder import Encoder
 from litecli.networks.torch_encoder import CUDA_CHUNK, TorchEncoder
+from litecli.photos.images import to_input
 from litecli.threads import in_order, workers
 
 FP32 = "import sys; from litecli.cli import main; sys.exit(main())"
@@ -85,18 +88,21 @@ def whole(model: Model, photos: Path, runs: int, scratch: Path, wanted: list[str
 
 
 def alone(model: Model, runs: int, wanted: list[str]) -> None:
-    """Print the table of the network alone; each row is a process, for threads are set but once."""
+    """Print the table of the network alone; each row of the processor is a process of its own."""
     if len(wanted) < len(ways(torch.cuda.is_available())):  # onnx is what others differ from
         wanted = [way for way in wanted if "cuda" in way] or wanted
     devices = sorted({"cuda" if "cuda" in way else "cpu" for way in wanted})
     names = wanted + [f"timm {kind} {device}" for device in devices for kind in ("fp32", "bf16")]
+    together = [[name] for name in names if "cuda" not in name]  # threads are set but once
+    together += [[name for name in names if "cuda" in name]]
     free = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     rates: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
-        for name in names:
-            command = [sys.executable, __file__, str(model.folder), "--alone", name]
-            done = subprocess.run(command, capture_output=True, text=True, env=free, check=True)
-            rates[name].append(float(done.stdout))
+        for some in filter(None, together):
+            command = [sys.executable, __file__, str(model.folder), "--alone", *some]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=free, check=True)
+            for name, found in zip(some, done.stdout.split(), strict=True):
+                rates[name].append(float(found))
     print(f"{'alone':>16} {'photos/s':>8} {'/ timm':>7}")
     for name, found in rates.items():
         beside = rates[f"timm bf16 {'cuda' if 'cuda' in name else 'cpu'}"]
@@ -108,45 +114,48 @@ def rate(model: Model, name: str) -> float:
     """Photos a second of one row; the first ones do not count."""
     preprocess = model.config.preprocess
     side = preprocess.image_size
-    shape = (CUDA_TOGETHER, len(preprocess.crops), 3, side, side)
-    looks = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    if name.startswith("timm"):
-        _, kind, device = name.split()
-        encode = of_timm(model, device, looks, torch.bfloat16 if kind == "bf16" else torch.float32)
-    elif name == "onnx":
-        encode = encoded_by(Encoder(model.folder), looks)
-    else:
-        _, kind, device = name.split()
-        encode = encoded_by(
-            TorchEncoder(model, device, bf16=kind == "bf16"), looks, device == "cuda"
-        )
+    shape = (CUDA_TOGETHER, len(preprocess.crops), side, side, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    inputs = to_input(pixels[: 64 if "cpu" in name or name == "onnx" else None], preprocess)
+    if name == "onnx":
+        return measured(encoded_by(Encoder(model.folder).each_look, inputs), len(inputs))
+    library_name, kind, device = name.split()
+    if library_name == "torch":
+        encoder = TorchEncoder(model, device, bf16=kind == "bf16")
+        if device == "cuda":
+            return measured(lambda: encoder.each_look(pixels), len(pixels))
+        return measured(encoded_by(encoder.each_look, pixels), len(pixels))
+    dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+    batches = (8,) if device == "cpu" else (CUDA_CHUNK, CUDA_TOGETHER)
+    return max(
+        measured(of_timm(model, device, inputs, dtype, batch), len(inputs)) for batch in batches
+    )
+
+
+def measured(encode: Callable[[], object], photos: int) -> float:
+    """Photos a second of calls that take so many each."""
     encode()
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS_ALONE:
         encode()
-        done += len(looks)
+        done += photos
     return done / (time.perf_counter() - began)
 
 
-def encoded_by(
-    encoder: PhotoEncoder, looks: np.ndarray, together: bool = False
-) -> Callable[[], object]:
-    """Photos [B, looks, 3, S, S] encoded as `adapt` does it."""
-    if together:
-        return lambda: encoder.each_look(looks)
-    return lambda: list(in_order(encoder.each_look, looks))
+def encoded_by(each: Callable[[np.ndarray], object], photos: np.ndarray) -> Callable[[], object]:
+    """Photos one at a time, from as many threads as there are cores, as `adapt` does it."""
+    return lambda: list(in_order(each, photos))
 
 
 def of_timm(
-    model: Model, device: str, looks: np.ndarray, dtype: torch.dtype
+    model: Model, device: str, looks: np.ndarray, dtype: torch.dtype, batch: int
 ) -> Callable[[], object]:
-    """The bare network on batches of eight on the processor, of 64 on CUDA."""
+    """The bare network on batches that wait on the device."""
     torch.set_num_threads(workers())
     torch.backends.cudnn.allow_tf32 = False
     form = {"dtype": dtype, "memory_format": torch.channels_last}
     network = backbone.from_model(model.folder, model.config).network.to(device, **form)
-    batch = torch.from_numpy(looks).flatten(0, 1).to(device, **form)
-    parts = batch.split(8 if device == "cpu" else CUDA_CHUNK)
+    parts = torch.from_numpy(looks).flatten(0, 1).to(device, **form).split(batch)
 
     def encode() -> None:
         with torch.inference_mode():
@@ -165,10 +174,11 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=MEGAPIXELS_12)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--ways", nargs="+", help="such as onnx torch_fp32_cuda; all")
-    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
-        print(rate(library.find_model(arguments.models[0]), arguments.alone))
+        model = library.find_model(arguments.models[0])
+        print(*(rate(model, name) for name in arguments.alone))
         return
     every = [*ways(torch.cuda.is_available())]
     wanted = [w for w in every if not arguments.ways or w.replace(" ", "_") in arguments.ways]
