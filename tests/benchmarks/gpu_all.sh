@@ -50,7 +50,7 @@ on="--device $device"
     part floor-host 20 python $bench/lite_time.py $time $on --bf16 --from-host --learner protonets
     part torchrun 80 sh $bench/gpu_ranks.sh "$logs/runs" "$device" &  # times nothing
     part tests 120 env LITECLI_TEST_DEVICE="$device" python -m pytest -n 8 -W default \
-        tests/test_cuda.py tests/test_engine.py
+        tests/test_cuda.py tests/test_engine.py tests/test_gpu_decoding.py
     wait
     part engines 90 python $bench/engines.py $models --photos $photos --size $size \
         --runs $runs --ways $ways
