@@ -190,7 +190,9 @@ def test_an_encoder_leaves_torchs_settings_as_they_were(model: Model) -> None:
 
 def test_the_command_line_adapts_with_torch(run, made: Path, write_objects) -> None:
     write_objects(THREE)
-    code, out, err = run("adapt", "my_objects", "-m", made, "--engine", "torch", "-v", "--json")
+    code, out, err = run(
+        "adapt", "my_objects", "-m", made, "--engine", "torch", "--device", "cpu", "-v", "--json"
+    )
     assert code == 0 and json.loads(out)["embedded"] == 11
     assert "torch runs the network, on cpu" in err
     by_torch = library.load_profile("my_objects").embeddings

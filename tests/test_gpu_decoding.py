@@ -67,11 +67,23 @@ def assert_alike(found: np.ndarray | None, path: Path, side: int = SIDE) -> None
     assert np.abs(found.astype(int) - wanted).mean() < 1.5
 
 
-@pytest.mark.parametrize("size", [(50, 50), (61, 50), (50, 83), (333, 201), (905, 1207), (30, 45)])
+@pytest.mark.parametrize(
+    "size", [(100, 100), (131, 100), (100, 157), (333, 201), (905, 1207), (1207, 905)]
+)
 def test_squares_are_the_loaders(size: tuple[int, int], tmp_path: Path, on_device: list) -> None:
     path = save(tmp_path / "a.jpg", picture(*size))
     assert_alike(read([path])[0], path)
     assert on_device == [1]
+
+
+@pytest.mark.parametrize("size", [(50, 50), (30, 45), (99, 300), (300, 99)])
+def test_what_is_not_shrunk_by_two_is_the_loaders(
+    size: tuple[int, int], tmp_path: Path, on_device: list
+) -> None:
+    """A device may not smooth a file's colours, which are half as many as its pixels."""
+    path = save(tmp_path / "a.jpg", picture(*size))
+    np.testing.assert_array_equal(read([path])[0], images.load_pixels(path, SIDE))
+    assert on_device == []
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -79,7 +91,7 @@ def test_the_middle_of_an_upright_picture_is_cut_out(orientation: int, tmp_path:
     """The margin is odd: the middle of the stored picture would lie a pixel beside."""
     exif = Image.Exif()
     exif[0x0112] = orientation
-    for name, size in (("wide.jpg", (81, 50)), ("high.jpg", (50, 81))):
+    for name, size in (("wide.jpg", (161, 100)), ("high.jpg", (100, 161))):
         path = save(tmp_path / name, picture(*size), exif=exif, subsampling=0)
         assert_alike(read([path])[0], path)
 
@@ -103,7 +115,7 @@ def test_squares_come_as_they_are_read(
 ) -> None:
     """Of very many photos that no device decodes: they must not wait for one that it does."""
     monkeypatch.setattr(gpu_decoding, "MOST_HELD", 10)
-    small, large = tmp_path / "a.png", save(tmp_path / "b.jpg", picture(120, 90))
+    small, large = tmp_path / "a.png", save(tmp_path / "b.jpg", picture(120, 100))
     picture(60, 60).save(small)
     opened: list[Path] = []
 
@@ -167,7 +179,7 @@ def test_small_pictures_are_the_loaders(
 
 
 def test_what_cannot_be_used_is_none_wherever_it_is(tmp_path: Path) -> None:
-    good = [save(tmp_path / f"{n}.jpg", picture(120, 90, n)) for n in range(3)]
+    good = [save(tmp_path / f"{n}.jpg", picture(120, 100, n)) for n in range(3)]
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(good[0].read_bytes()[:-200])
     text = tmp_path / "text.jpg"
@@ -188,14 +200,14 @@ def test_what_cannot_be_used_is_none_wherever_it_is(tmp_path: Path) -> None:
 
 def test_one_file_that_fails_the_others_is_read_by_the_loader(tmp_path: Path) -> None:
     """Its header and its end are as they should be, and there is nothing between them."""
-    paths = [save(tmp_path / f"{n}.jpg", picture(120, 90, n)) for n in range(3)]
+    paths = [save(tmp_path / f"{n}.jpg", picture(120, 100, n)) for n in range(3)]
     data = paths[1].read_bytes()
     start = data.index(b"\xff\xda")
     paths[1].write_bytes(data[:start] + b"\xff\xd9")
     found = read(paths)
     assert found[1] is None
     for n in (0, 2):
-        np.testing.assert_array_equal(found[n], images.load_pixels(paths[n], SIDE))
+        assert_alike(found[n], paths[n])
 
 
 @pytest.mark.parametrize("error", [RuntimeError, OSError, NotImplementedError])
@@ -210,7 +222,7 @@ def test_a_device_without_a_decoder_is_asked_once(
 
     monkeypatch.setattr(torchvision.io, "decode_jpeg", refuse)
     monkeypatch.setattr(gpu_decoding, "TOGETHER", 2)
-    paths = [save(tmp_path / f"{n}.jpg", picture(120, 90, n)) for n in range(5)]
+    paths = [save(tmp_path / f"{n}.jpg", picture(120, 100, n)) for n in range(5)]
     for square, path in zip(read(paths), paths, strict=True):
         np.testing.assert_array_equal(square, images.load_pixels(path, SIDE))
     assert asked == ([2, 2, 1] if error is RuntimeError else [2])  # one odd file may be the reason
@@ -232,7 +244,7 @@ def test_the_device_holds_so_many_pixels_at_once(
 
 def test_a_cache_does_not_ask_who_read_the_photos(tmp_path: Path, on_device: list[int]) -> None:
     """A run that began on a GPU goes on without one."""
-    paths = [save(tmp_path / f"{n}.jpg", picture(100, 80, n)) for n in range(3)]
+    paths = [save(tmp_path / f"{n}.jpg", picture(120, 100, n)) for n in range(3)]
     folder = tmp_path / "cache"
 
     read_all = partial(gpu_decoding.read_all, device=DEVICE)

@@ -54,7 +54,7 @@ def read_all(
     def read(path: Path) -> np.ndarray | _Waiting | None:
         try:
             data = read_file(path)
-            return _for_the_device(data) or images.load_pixels(data, side)
+            return _for_the_device(data, side) or images.load_pixels(data, side)
         except PhotoError:
             return None
 
@@ -74,11 +74,13 @@ def read_all(
     yield from decoder.squares(group)
 
 
-def _for_the_device(data: bytes) -> _Waiting | None:
+def _for_the_device(data: bytes, side: int) -> _Waiting | None:
     """A large plain JPEG, which nvJPEG shows as the loader does; None for everything else.
 
     The loader refuses what is cut off, and nvJPEG may make it up: so a file must end as a picture
-    does. Progressive files, and colours that are not the usual three, are the loader's.
+    does. Progressive files, and colours that are not the usual three, are the loader's. So is what
+    is not shrunk by two at least: most files store half as many colours as pixels a side, which the
+    loader smooths over and nvJPEG repeats (6 grey levels of 255 were seen between the two).
     """
     if not data.startswith(_JPEG) or not data.endswith(_END_OF_IMAGE):
         return None
@@ -89,6 +91,7 @@ def _for_the_device(data: bytes) -> _Waiting | None:
     colours = header.mode == "RGB" and header.info.get("adobe_transform", 1) == 1
     photo = _Waiting(data, header)
     fits = MIN_PIXELS <= photo.pixels <= MAX_PIXELS_AT_ONCE
+    fits = fits and min(header.size) >= 2 * side
     return photo if colours and fits and "progressive" not in header.info else None
 
 
@@ -145,24 +148,22 @@ class _Decoder:
 
 
 def centre_square(picture: Tensor, side: int, orientation: int = 1) -> Tensor:
-    """The centre square of uint8 [3, H, W], as uint8 [s, s, 3] with s at most `side`.
+    """The centre square of uint8 [3, H, W], both at least 2 * `side`, as uint8 [side, side, 3].
 
     Shrunk as `images.load_pixels` does it: by 8, 4 or 2, as JPEGs can be while they are decoded,
     by the mean of whole blocks, and then with care. Of an odd margin the upright picture has the
     larger half right and below.
     """
     shortest = min(picture.shape[1:])
-    values = picture[None]
-    if shortest >= 2 * side:
-        values = values.float()
-        halved = max(factor for factor in (1, 2, 4, 8) if shortest >= factor * side)
-        for factor in (halved, -(-shortest // halved) // side):
-            values = functional.avg_pool2d(values, factor, ceil_mode=True)
+    values = picture[None].float()
+    halved = max(factor for factor in (2, 4, 8) if shortest >= factor * side)
+    for factor in (halved, -(-shortest // halved) // side):
+        values = functional.avg_pool2d(values, factor, ceil_mode=True)
     height, width = values.shape[2:]
     edge = min(height, width)
     top = (height - edge + (orientation in _FROM_BELOW)) // 2
     left = (width - edge + (orientation in _FROM_RIGHT)) // 2
-    square = values[..., top : top + edge, left : left + edge].float()
+    square = values[..., top : top + edge, left : left + edge]
     if edge > side:
         size = (side, side)
         square = functional.interpolate(square, size, mode="bicubic", antialias=True)
