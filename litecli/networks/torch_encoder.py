@@ -11,7 +11,9 @@ from litecli.image_stream import sent_ahead
 from litecli.library.model_files import Model
 from litecli.networks import backbone
 
-CUDA_CHUNK = 64  # images in the network: while it works on some, the next are copied
+# Images in the network: while it works on some, the next are copied. With 64 of them an H100 waits
+# for Python: MobileNetV2 in bf16 9,700 images a second, with 128 20,100, with 512 21,700.
+CUDA_CHUNK = 128
 
 
 class TorchEncoder:

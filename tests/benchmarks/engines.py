@@ -6,7 +6,7 @@ Whole: photos of drawn things in ten folders, all ways in turn, each a process o
 start; beside the seconds, how far the features are from onnxruntime's and how many of the photos
 the check names otherwise. Alone: photos a second of what `adapt` calls, as it calls it, from
 pixels in the processor's memory, beside timm's own network in channels-last on batches that wait
-on the device (of 8 on the processor; on CUDA of 64 or 256, whichever is faster); the ratio is to
+on the device (of 8 on the processor; on CUDA of 128 or 256, whichever is faster); the ratio is to
 its bf16.
 With CUDA, CUDA's rows are added; `--ways onnx torch_fp32_cuda` leaves out the others. A MODEL is
 a name of `litecli models list` or a folder.
@@ -174,6 +174,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=MEGAPIXELS_12)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--ways", nargs="+", help="such as onnx torch_fp32_cuda; all")
+    parser.add_argument("--only", choices=("whole", "alone"), help="one of the two tables")
     parser.add_argument("--alone", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -185,11 +186,14 @@ def main() -> None:
     print(f"{arguments.photos} photos, {arguments.size}, {workers()} cores")
     with tempfile.TemporaryDirectory() as name:
         photos = Path(name, "photos")
-        write_photos(photos, 10, arguments.photos // 10, tuple(arguments.size))
+        if arguments.only != "alone":
+            write_photos(photos, 10, arguments.photos // 10, tuple(arguments.size))
         for model in map(library.find_model, arguments.models):
             print(f"\n{model.name}, {model.config.preprocess.image_size} px")
-            whole(model, photos, arguments.runs, Path(name), wanted)
-            alone(model, arguments.runs, wanted)
+            if arguments.only != "alone":
+                whole(model, photos, arguments.runs, Path(name), wanted)
+            if arguments.only != "whole":
+                alone(model, arguments.runs, wanted)
 
 
 if __name__ == "__main__":

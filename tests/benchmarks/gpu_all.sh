@@ -3,9 +3,9 @@
 #
 #     sh tests/benchmarks/gpu_all.sh FOLDER [cuda|cpu] [PART ...]
 #
-# FOLDER takes a log of each part; the logs come on the screen last. All parts take three to four
-# minutes at most on an H100; named, only some are run. The part "engines" wants mobilenetv2_100 in
-# LITECLI_HOME. With "cpu" the same scripts run with small numbers and without a GPU, to see that
+# FOLDER takes a log of each part; the logs come on the screen last. All parts take six to eight
+# minutes on an H100 (the tests two, engines and memory one each); named, only some are run. The
+# parts "alone" and "engines" want mobilenetv2_100 in LITECLI_HOME. With "cpu" the same scripts run with small numbers and without a GPU, to see that
 # they do. "rc 124" in a log: the part ran out of its time.
 set -u
 logs=$1
@@ -44,19 +44,21 @@ on="--device $device"
 
 # shellcheck disable=SC2086  # the words of these variables are meant to be split
 {
-    part lite 60 python $bench/gpu_lite.py $lite $on
+    part alone 60 python $bench/engines.py $models --only alone --runs $runs --ways $ways
+    part steps 100 python $bench/gpu_lite.py $lite $on --only steps
+    part memory 80 python $bench/gpu_lite.py $lite $on --only memory
     part floor-fp32 40 python $bench/lite_time.py $time $on --learner protonets simple-cnaps
-    part floor-bf16 60 python $bench/lite_time.py $time $on --bf16
+    part floor-bf16 80 python $bench/lite_time.py $time $on --bf16
     part floor-host 20 python $bench/lite_time.py $time $on --bf16 --from-host --learner protonets
-    part torchrun 80 sh $bench/gpu_ranks.sh "$logs/runs" "$device" &  # times nothing
-    part tests 120 env LITECLI_TEST_DEVICE="$device" python -m pytest -n 8 -W default \
+    part torchrun 150 sh $bench/gpu_ranks.sh "$logs/runs" "$device" &  # times nothing
+    part tests 150 env LITECLI_TEST_DEVICE="$device" python -m pytest -n 8 -W default \
         tests/test_cuda.py tests/test_engine.py tests/test_gpu_decoding.py
     wait
-    part engines 90 python $bench/engines.py $models --photos $photos --size $size \
+    part engines 120 python $bench/engines.py $models --only whole --photos $photos --size $size \
         --runs $runs --ways $ways
     part decode 40 python $bench/gpu_decode.py $on --photos $decoded --seconds $seconds
 }
-for name in torchrun decode tests engines floor-host floor-bf16 floor-fp32 lite; do
+for name in torchrun decode tests engines floor-host floor-bf16 floor-fp32 memory steps alone; do
     [ -f "$logs/$name.log" ] || continue
     printf '\n== %s\n' "$name"
     tail -n 40 "$logs/$name.log" | cut -c 1-160

@@ -1,6 +1,7 @@
 """LITE on a GPU: memory against N and H, one step against full back-propagation, and its floor.
 
     python tests/benchmarks/gpu_lite.py [--backbone NAME] [--size 224] [--step-sizes 224 320]
+        [--only memory|steps]
 
 A network with random weights, 10 classes, 40 query photos, chunks of 40 that come from the
 processor's memory. A gradient's memory is torch.cuda.max_memory_allocated: the model's own (before)
@@ -146,7 +147,7 @@ def times(arguments: argparse.Namespace, device: torch.device) -> None:
     for size in arguments.step_sizes:
         bench = Bench(arguments.backbone, size, device)
         for bf16 in (False, True):
-            for gradient in ("lite", "exact", "full"):
+            for gradient in ("lite", "full"):
                 run = bench.step((gradient, H, arguments.step_support), bf16)
                 kind = "bf16" if bf16 else "fp32"
                 line = f"{size:>6} {kind:>5} {gradient:>8}"
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--supports", type=int, nargs="+", default=SUPPORTS)
     parser.add_argument("--h-support", type=int, default=H_SUPPORT)
     parser.add_argument("--bf16", action="store_true", help="memory in bf16 too")
+    parser.add_argument("--only", choices=("memory", "steps"), help="one of the two tables")
     parser.add_argument("--step-sizes", type=int, nargs="+", default=(224, 320))
     parser.add_argument("--step-support", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
@@ -176,11 +178,13 @@ def main() -> None:
     device = resolve_device(arguments.device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
     print(f"{arguments.backbone}, {where}, torch {torch.__version__}, chunk {CHUNK}", flush=True)
-    bench = Bench(arguments.backbone, arguments.size, device)
-    for bf16 in (False, True)[: 1 + arguments.bf16]:
-        memory(bench, tuple(arguments.supports), arguments.h_support, bf16)
-    del bench
-    times(arguments, device)
+    if arguments.only != "steps":
+        bench = Bench(arguments.backbone, arguments.size, device)
+        for bf16 in (False, True)[: 1 + arguments.bf16]:
+            memory(bench, tuple(arguments.supports), arguments.h_support, bf16)
+        del bench
+    if arguments.only != "memory":
+        times(arguments, device)
 
 
 if __name__ == "__main__":
