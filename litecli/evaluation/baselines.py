@@ -22,6 +22,7 @@ from litecli.evaluation import maml
 from litecli.evaluation.solvers import Classifier, Fit, GradientSteps, Inputs
 from litecli.heads.choice import choose_head
 from litecli.heads.heads import HEADS
+from litecli.heads.labelled import unit_rows
 from litecli.networks.film import check_film
 from litecli.networks.model import FewShotModel
 
@@ -77,13 +78,10 @@ def logistic_probe(
     """
     from sklearn.linear_model import LogisticRegression
 
-    def unit(rows: np.ndarray) -> np.ndarray:
-        return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-    probe = LogisticRegression(C=100.0, max_iter=1000).fit(unit(features), labels)
+    probe = LogisticRegression(C=100.0, max_iter=1000).fit(unit_rows(features), labels)
 
     def scores(queries: np.ndarray) -> np.ndarray:
-        found = probe.decision_function(unit(queries))
+        found = probe.decision_function(unit_rows(queries))
         return found if found.ndim == 2 else np.stack([-found, found], axis=1)  # two classes
 
     return Classifier(scores, probe.coef_.size + probe.intercept_.size)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from litecli.heads.labelled import unit_rows
 from litecli.library.profile import Profile
 from litecli.personal import same_shot
 
@@ -59,8 +60,7 @@ class OwnPhotos:
         self.labels = profile.photo_labels  # int64 [N]
         self.notes: dict[str, Any] = profile.check.get("photo_notes", {})  # by hash
         self.groups = same_shot.views(profile.looks, self.labels)  # int64 [N]
-        norms = np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
-        self.unit = profile.embeddings / np.maximum(norms, 1e-12)  # float32 [N, D]
+        self.unit = unit_rows(profile.embeddings)  # float32 [N, D]
         number = {label: index for index, label in enumerate(profile.labels)}
         taken = profile.check.get("named", {})
         # int64 [N], the object each photo was taken for in the check, -1 where that is not known

@@ -18,6 +18,7 @@ import numpy as np
 from litecli import memory
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.heads import confidence
+from litecli.heads.labelled import unit_rows
 from litecli.library.model_library import Model, check_same_model
 from litecli.library.profile import Profile
 from litecli.networks.encoder import Encoder
@@ -107,8 +108,7 @@ class _Answerer:
         )
         beside.shutdown(wait=False)
         self.encoder, self.head = Encoder(model.folder, profile.film), profile_head(profile, model)
-        lengths = np.linalg.norm(profile.embeddings, axis=1, keepdims=True)
-        self.own = profile.embeddings / np.maximum(lengths, 1e-12)  # a photo may have no features
+        self.own = unit_rows(profile.embeddings)  # float32 [N, D]
 
     def answer_all(self, sources: Sequence[Source]) -> list[Prediction]:
         """Runs in a thread: what each photo is, or why it cannot be used."""
