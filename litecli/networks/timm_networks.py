@@ -6,7 +6,8 @@ The only file that knows timm.
 import difflib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -105,19 +106,15 @@ def of_timm(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 def _of_hub(name: str, offline: bool) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """The same of a network that the hub's config.json describes, and timm's arguments for it."""
-    try:
-        with hub.downloading(offline):
+    with _asking_the_hub(name, offline):
+        try:
             cfg, architecture, arguments = load_model_config_from_hf(_repository(name))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise LiteError(
-            f"{name} is not a network of timm.",
-            "Its config.json names no architecture.",
-            code=ExitCode.USAGE,
-        ) from error
-    except Exception as error:
-        if isinstance(error, OSError | ValueError) or hub.is_clients(error):
-            raise _network_error(name, error) from error
-        raise
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise LiteError(
+                f"{name} is not a network of timm.",
+                "Its config.json names no architecture.",
+                code=ExitCode.USAGE,
+            ) from error
     check_name(architecture)
     usual = timm.get_pretrained_cfg(architecture)
     return architecture, (usual.to_dict() if usual else {}) | dict(cfg), dict(arguments or {})
@@ -167,18 +164,26 @@ def download(name: str, arguments: Mapping[str, Any], offline: bool) -> nn.Modul
             "leave --offline out, or --weights FILE",
             code=ExitCode.NETWORK,
         )
+    with _asking_the_hub(name, offline):
+        hub.check_cached(_repository(name))
+        try:
+            return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
+        except RuntimeError as error:  # timm: no pretrained weights exist for this network
+            if "pretrained" not in str(error).lower():
+                raise _network_error(name, error) from error
+            raise LiteError(
+                f"timm has no pretrained weights for {name}.",
+                fix="--weights none, or --weights FILE",
+                code=ExitCode.USAGE,
+            ) from error
+
+
+@contextmanager
+def _asking_the_hub(name: str, offline: bool) -> Iterator[None]:
+    """Inside, what the hub and its client refuse is LiteError (NETWORK)."""
     try:
         with hub.downloading(offline):
-            hub.check_cached(_repository(name))
-            return timm.create_model(name, pretrained=True, num_classes=0, **arguments)
-    except RuntimeError as error:  # timm: no pretrained weights exist for this network
-        if "pretrained" not in str(error).lower():
-            raise _network_error(name, error) from error
-        raise LiteError(
-            f"timm has no pretrained weights for {name}.",
-            fix="--weights none, or --weights FILE",
-            code=ExitCode.USAGE,
-        ) from error
+            yield
     except Exception as error:
         if isinstance(error, OSError | ValueError) or hub.is_clients(error):
             raise _network_error(name, error) from error
