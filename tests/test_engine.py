@@ -176,6 +176,15 @@ def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
     assert caught.value.code == ExitCode.MISSING
 
 
+@pytest.mark.parametrize(("count", "chunks"), [(1, 1), (127, 1), (128, 1), (129, 2), (256, 2)])
+def test_a_gpu_gets_chunks_of_one_size(count: int, chunks: int) -> None:
+    squares = torch.randint(1, 256, (count, 2, 2, 3), dtype=torch.uint8)
+    found = torch_encoder.full_chunks(squares)
+    assert [len(chunk) for chunk in found] == [128] * chunks
+    assert torch.equal(torch.cat(found)[:count], squares)
+    assert not torch.cat(found)[count:].any()
+
+
 def test_an_encoder_leaves_torchs_settings_as_they_were(model: Model) -> None:
     before = torch.get_num_threads(), torch.backends.cudnn.allow_tf32
     try:

@@ -47,9 +47,10 @@ class TorchEncoder:
             if self._device.type == "cpu":
                 found = self._features(squares)
             else:
-                chunks = sent_ahead(lambda chunk: chunk, squares.split(CUDA_CHUNK), self._device)
+                chunks = sent_ahead(lambda chunk: chunk, full_chunks(squares), self._device)
                 with _without_tf32():
                     found = torch.cat([self._features(chunk) for chunk in chunks]).cpu()
+                found = found[: len(squares)]
         found = found.numpy()
         if not np.isfinite(found).all():
             raise LiteError(
@@ -65,6 +66,17 @@ class TorchEncoder:
         inputs = squares.float().div_(255).sub_(self._mean).div_(self._std)
         # Channels come last in pixels already: the network sees them so without a copy.
         return self._network(inputs.to(self._type).permute(0, 3, 1, 2)).float()
+
+
+def full_chunks(squares: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """uint8 [N, S, S, 3] in chunks of CUDA_CHUNK, the last one filled up with black.
+
+    cuDNN plans every layer anew for every number of images, which takes it seconds.
+    """
+    missing = -len(squares) % CUDA_CHUNK
+    if missing:
+        squares = torch.cat([squares, squares.new_zeros(missing, *squares.shape[1:])])
+    return squares.split(CUDA_CHUNK)
 
 
 @contextmanager
