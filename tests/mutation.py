@@ -55,9 +55,10 @@ class Target:
     fixtures: bool = False  # the tests need conftest.py, which imports most of litecli
 
 
+LITE_TESTS = ("test_lite", "test_lite_draws", "test_lite_images", "test_lite_film")
 HEAD_TESTS = ("test_heads", "test_crops", "test_head_choice", "test_mahalanobis")
 TARGETS = {
-    "lite": Target("litecli/lite.py", ("test_lite", "test_lite_film")),
+    "lite": Target("litecli/lite.py", LITE_TESTS),
     "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),
     "generator": Target("litecli/networks/generator.py", ("test_generator", "test_film")),
     "head": Target("litecli/heads/head.py", HEAD_TESTS),
@@ -66,7 +67,7 @@ TARGETS = {
     "storage": Target("litecli/storage.py", ("test_storage", "test_library"), fixtures=True),
     "image_stream": Target(
         "litecli/image_stream.py",
-        ("test_image_stream", "test_lite", "test_lite_film"),
+        ("test_image_stream", *LITE_TESTS),
         ("_ToGpu", "_now", "_copying"),
     ),
 }
