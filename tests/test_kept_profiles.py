@@ -1,4 +1,4 @@
-"""Profiles outlast damage, other versions of litecli, kills, and a disk that takes no more."""
+"""Profiles outlast damage, other versions of litecli, kills, and folders that take no file."""
 
 import contextlib
 import dataclasses
