@@ -55,18 +55,20 @@ class Target:
     fixtures: bool = False  # the tests need conftest.py, which imports most of litecli
 
 
+LITE_TESTS = ("test_lite", "test_lite_draws", "test_lite_images", "test_lite_film")
 HEAD_TESTS = ("test_heads", "test_crops", "test_head_choice", "test_mahalanobis")
+STORAGE_TESTS = ("test_storage", "test_kept_profiles", "test_named_profiles", "test_named_models")
 TARGETS = {
-    "lite": Target("litecli/lite.py", ("test_lite", "test_lite_film")),
+    "lite": Target("litecli/lite.py", LITE_TESTS),
     "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),
     "generator": Target("litecli/networks/generator.py", ("test_generator", "test_film")),
     "head": Target("litecli/heads/head.py", HEAD_TESTS),
     "heads": Target("litecli/heads/heads.py", HEAD_TESTS),
     "photo_counts": Target("litecli/heads/photo_counts.py", ("test_photo_counts", "test_crops")),
-    "storage": Target("litecli/storage.py", ("test_storage", "test_library"), fixtures=True),
+    "storage": Target("litecli/storage.py", STORAGE_TESTS, fixtures=True),
     "image_stream": Target(
         "litecli/image_stream.py",
-        ("test_image_stream", "test_lite", "test_lite_film"),
+        ("test_image_stream", *LITE_TESTS),
         ("_ToGpu", "_now", "_copying"),
     ),
 }

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -11,8 +13,10 @@ from litecli.library.model_files import Model, open_model
 from litecli.networks import backbone
 from litecli.networks.film import film_layers
 from litecli.networks.model import FewShotModel
+from litecli.networks.model_folder import model_config, write_model
 
 SIDE = 32  # pixels
+PARTS = ("weight", "bias")  # of a norm layer
 
 
 def build_cnaps() -> FewShotModel:
@@ -29,6 +33,25 @@ def build_cnaps() -> FewShotModel:
             nn.init.normal_(parameter, std=0.3)
         nn.init.normal_(model.head_generator.outer_weight, std=0.05)
     return model
+
+
+@pytest.fixture(scope="module")
+def cnaps() -> FewShotModel:
+    return build_cnaps()
+
+
+@pytest.fixture(scope="module")
+def model(cnaps: FewShotModel, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """The same as a model folder, which is written once for all files of tests."""
+    folder = tmp_path_factory.getbasetemp() / "models" / "personal"
+    if not folder.exists():
+        write_model(cnaps, model_config("personal", cnaps, "cnaps", "generated"), folder, {})
+    return open_model(folder)
+
+
+def noise(count: int) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    return rng.standard_normal((count, 3, SIDE, SIDE)).astype(np.float32)
 
 
 def write_network(folder: Path, seed: int = 0) -> Model:

@@ -1,7 +1,7 @@
 """Folders as they are, not as they should be: rows 1 to 15 and 28 to 38 of the bad inputs.
 
 Each test is one row: the command line is typed, and what is answered is read. That each kind of
-folder is found at all is test_folders.py's part.
+folder is found at all is test_folders.py's and test_folder_entries.py's part.
 """
 
 import json

@@ -1,7 +1,8 @@
 """Photos as phones, cameras and the web leave them: rows 16 to 27 of the bad inputs.
 
 Each file is put among good photos, adapted, and classified by its name: skipped and named in the
-first case, an error in the second, or used in both. Pixels are test_images.py's part.
+first case, an error in the second, or used in both. Pixels are test_photo_colours.py's and
+test_photo_input.py's part.
 """
 
 import io

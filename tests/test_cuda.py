@@ -19,6 +19,7 @@ from litecli.audit.data import AuditSettings, drawn_tasks
 from litecli.config import BASELINES, Preprocess, TrainConfig
 from litecli.errors import LiteError
 from litecli.evaluation import baselines, solvers
+from litecli.heads.heads import HEADS
 from litecli.image_stream import parts, read_ahead
 from litecli.library.model_files import open_model
 from litecli.memory import is_out_of_memory
@@ -36,7 +37,7 @@ from litecli.training.events import Finished, Stepped
 from litecli.training.ranks import Ranks
 from litecli.training.training import meta_train
 
-from . import small_stages, test_lite, test_lite_film
+from . import small_learners, small_stages, test_lite_film
 from .small_runs import NETWORK, SIDE, SMALL_RUN, assert_same_outcome, outcome, stop_after
 
 DEVICE = os.environ.get("LITECLI_TEST_DEVICE", "cuda")
@@ -138,12 +139,12 @@ def test_a_view_puts_light_and_scale_on_at_the_device(
 # Gradients
 
 
-@pytest.mark.parametrize("head", test_lite.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_the_mean_over_all_subsets_is_the_full_gradient(head: str, device: torch.device) -> None:
-    learner, task = test_lite.TinyLearner(head).to(device), test_lite.make_task()
+    learner, task = small_learners.TinyLearner(head).to(device), small_learners.make_task()
     there = placed(task, device)
     drawn = []
-    for subset in test_lite.every_lite_subset(task.support_labels):
+    for subset in small_learners.every_lite_subset(task.support_labels):
         learner.backward(there, subset)
         drawn.append({name: value.cpu() for name, value in learner.gradients().items()})
     whole = replace(
@@ -151,10 +152,10 @@ def test_the_mean_over_all_subsets_is_the_full_gradient(head: str, device: torch
         support_images=cast(Tensor, task.support_images).to(device),
         query_images=cast(Tensor, task.query_images).to(device),
     )
-    expected = test_lite.full_gradients(learner, whole)
+    expected = small_learners.full_gradients(learner, whole)
     equal = [1 / len(drawn)] * len(drawn)
     expected = {name: value.cpu() for name, value in expected.items()}
-    test_lite.assert_equal(test_lite.mean(drawn, equal), expected, 1e-10)
+    small_learners.assert_equal(small_learners.mean(drawn, equal), expected, 1e-10)
 
 
 @pytest.mark.parametrize("head", test_lite_film.LEARNERS)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from litecli import image_stream
-from litecli.image_stream import CPU, ImagesByNumber, read_ahead, sent_ahead
+from litecli.image_stream import CPU, ImagesByNumber, parts, read_ahead, sent_ahead
 
 
 def test_images_by_number_are_those_of_their_places() -> None:
@@ -24,6 +24,34 @@ def test_images_by_number_are_those_of_their_places() -> None:
     assert len(images) == 3 and asked == []
     assert images[torch.tensor([2, 0])].tolist() == [[20], [30]]
     assert asked == [[20, 30]]
+
+
+def test_no_images_are_no_parts() -> None:
+    assert list(parts(0, 3)) == []
+    assert [part.tolist() for part in parts(5, 3)] == [[0, 1, 2], [3, 4]]
+
+
+def test_the_next_images_are_read_while_these_are_used() -> None:
+    began = [threading.Event() for _ in range(3)]
+
+    class Slow:
+        def __len__(self) -> int:
+            return 6
+
+        def __getitem__(self, indices: Tensor) -> Tensor:
+            number = int(indices[0]) // 2
+            began[number].set()
+            if number == 2:
+                raise OSError("gone")
+            return indices.double()
+
+    ahead = read_ahead(Slow(), parts(6, 2))
+    assert next(ahead).tolist() == [0, 1]
+    assert began[1].wait(10)  # with nobody asking for it yet
+    assert next(ahead).tolist() == [2, 3]
+    with pytest.raises(OSError, match="gone"):  # where its images would have come
+        next(ahead)
+    assert list(read_ahead(Slow(), [])) == []
 
 
 def test_one_chunk_is_read_ahead_and_no_two_at_once() -> None:

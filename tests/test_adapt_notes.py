@@ -1,0 +1,146 @@
+"""What adapt says of the photos: of the same ones, misplaced ones, useless ones, and too few."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from litecli.errors import ExitCode, LiteError
+from litecli.library.model_files import Model
+from litecli.personal import predictions, same_shot
+
+from .small_profiles import adapt, file_bytes, report_of
+
+
+def test_the_same_photo_in_two_objects_is_left_out(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects({"keys": 4, "mug": 4})
+    (folder / "mug" / "stray.jpg").write_bytes((folder / "keys" / "IMG_1.jpg").read_bytes())
+    learned = adapt(folder, tiny_model)
+    [note] = [note for note in learned.notes if "same photo" in note]
+    assert note.startswith("keys/IMG_1.jpg and mug/stray.jpg are the same photo: which is it?")
+    assert {skip.path for skip in learned.skipped} == {"keys/IMG_1.jpg", "mug/stray.jpg"}
+    assert not {"keys/IMG_1.jpg", "mug/stray.jpg"} & set(learned.profile.photo_paths)
+    assert [report.photos for report in learned.objects] == [3, 4]
+
+
+def test_the_same_photo_twice_in_one_object_counts_once(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects({"keys": 4, "mug": 4})
+    once = adapt(folder, tiny_model).profile
+    (folder / "keys" / "IMG_1 (1).jpg").write_bytes((folder / "keys" / "IMG_1.jpg").read_bytes())
+    learned = adapt(folder, tiny_model)
+    assert learned.embedded == 8
+    assert len(learned.profile.photo_paths) == 8
+    [skip] = learned.skipped
+    assert skip.reason.startswith("same photo as keys/IMG_1")
+    np.testing.assert_array_equal(
+        np.sort(learned.profile.embeddings, axis=0), np.sort(once.embeddings, axis=0)
+    )
+
+
+def test_unusable_files_are_skipped_and_named(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects({"keys": 3, "mug": 3})
+    clean = adapt(folder, tiny_model).profile
+    (folder / "keys" / "page.jpg").write_text("<html><body>not found</body></html>")
+    whole = (folder / "mug" / "IMG_0.jpg").read_bytes()
+    (folder / "mug" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    learned = adapt(folder, tiny_model)
+    assert {skip.path for skip in learned.skipped} == {"keys/page.jpg", "mug/cut.jpg"}
+    assert all(skip.reason for skip in learned.skipped)
+    told = learned.profile.check["left_out"]
+    assert told == [[skip.path, skip.reason] for skip in learned.skipped]
+    same = dataclasses.replace(learned.profile, check=learned.profile.check | {"left_out": []})
+    assert file_bytes(same) == file_bytes(clean)
+
+
+def test_an_object_without_a_usable_photo_is_not_learned(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects({"keys": 3, "mug": 3, "bowl": 1})
+    (folder / "bowl" / "IMG_0.jpg").write_bytes(b"<html></html>")
+    learned = adapt(folder, tiny_model)
+    assert learned.profile.labels == ("keys", "mug")
+    assert "no usable photo of bowl: not learned" in learned.notes
+    for path in folder.rglob("*.jpg"):
+        path.write_bytes(b"<html></html>")
+    with pytest.raises(LiteError, match="None of the photos") as caught:
+        adapt(folder, tiny_model)
+    assert caught.value.code == ExitCode.INPUT
+
+
+@pytest.mark.parametrize("counts", [{"keys": 1, "mug": 5}, {"keys": 1, "mug": 1}, {"keys": 1}])
+def test_an_object_with_one_photo_is_learned_but_not_checked(
+    tiny_model: Model,
+    write_objects: Callable[..., Path],
+    counts: dict[str, int],
+    photo: Callable[[str, int], bytes],
+) -> None:
+    learned = adapt(write_objects(counts), tiny_model)
+    report = report_of(learned, "keys")
+    assert (report.check_correct, report.check_total) == (None, 0)
+    assert report.notes.count("1 photo: add 4 more from other sides") == 1
+    assert np.isfinite([learned.profile.temperature, learned.profile.unknown_threshold]).all()
+    assert learned.forecast[0] <= 7
+    [answer] = predictions.classify([("x", photo("keys", 60))], learned.profile, tiny_model)
+    assert answer.label == "keys"
+
+
+def test_a_photo_in_the_wrong_folder_is_pointed_out(
+    tiny_model: Model, write_objects: Callable[..., Path], photo: Callable[[str, int], bytes]
+) -> None:
+    folder = write_objects({"keys": 6, "mug": 6, "bowl": 6})
+    (folder / "mug" / "wrong.jpg").write_bytes(photo("bowl", 321))
+    report = report_of(adapt(folder, tiny_model), "mug")
+    assert report.check_correct is not None and report.check_correct < report.check_total
+    assert any(
+        'look more like "bowl"' in note.replace("looks", "look") and "mug/wrong.jpg" in note
+        for note in report.notes
+    )
+
+
+def test_a_burst_is_one_view_and_is_held_out_together(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    from PIL import Image
+
+    folder = write_objects({"keys": 5, "mug": 5})
+    with Image.open(folder / "keys" / "IMG_2.jpg") as image:
+        for quality in (70, 80, 90):
+            image.save(folder / "keys" / f"IMG_2_{quality}.jpg", quality=quality)
+    learned = adapt(folder, tiny_model)
+    note = "4 photos are nearly the same shot (about 1 view); move around it"
+    assert note in report_of(learned, "keys").notes
+    groups = same_shot.views(learned.profile.looks, learned.profile.photo_labels)
+    assert sorted(np.bincount(groups)[np.unique(groups)]) == [1] * 9 + [4]
+
+
+def test_views_link_through_others_but_never_across_objects() -> None:
+    rng = np.random.default_rng(0)
+    start, end = rng.standard_normal((2, 256))
+    steps = [np.cos(a) * start + np.sin(a) * end for a in (0.0, 0.2, 0.4, 1.5)]
+    looks = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in steps] * 2, np.int8)
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    assert same_shot.views(looks, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
+
+
+def test_many_copies_across_objects_are_counted(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    from PIL import Image
+
+    folder = write_objects({"keys": 5, "mug": 2})
+    for number in range(5):
+        with Image.open(folder / "keys" / f"IMG_{number}.jpg") as image:
+            image.save(folder / "mug" / f"copy_{number}.jpg", quality=70)
+    notes = [
+        note for note in adapt(folder, tiny_model).notes if "same photo" in note or "such" in note
+    ]
+    assert notes[0].startswith("keys/IMG_0.jpg and mug/copy_0.jpg look like the same photo")
+    assert len(notes) == 4 and notes[-1] == "2 more such pairs: see litecli report"

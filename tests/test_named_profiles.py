@@ -1,0 +1,173 @@
+"""Named profiles: found, current, kept for undo, renamed, locked, and refused in plain words."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from litecli import library, storage
+from litecli.config import PROFILE_KEY
+from litecli.errors import ExitCode
+from litecli.library import data_folder
+from litecli.library.model_files import Model
+from litecli.library.profile import Profile, to_tensors
+
+from .small_library import make_profile, refusal
+
+
+def test_a_profile_comes_back_as_it_was_saved() -> None:
+    profile = make_profile()
+    path = library.save_profile(profile)
+    again = library.load_profile()
+    for field in dataclasses.fields(Profile):
+        saved, loaded = getattr(profile, field.name), getattr(again, field.name)
+        if isinstance(saved, np.ndarray):
+            np.testing.assert_array_equal(loaded, saved, strict=True)
+        elif field.name != "head_params":
+            assert loaded == saved, field.name
+    np.testing.assert_array_equal(again.head_params["weights"], profile.head_params["weights"])
+    assert path == library.profile_path("garage") == library.profile_path()
+    assert storage.tensor_bytes(*to_tensors(again)) == path.read_bytes()
+
+
+def test_no_profile_yet_says_how_to_start() -> None:
+    for asked in (None, "garage"):
+        error = refusal(ExitCode.MISSING, library.load_profile, asked)
+        assert (error.what, error.fix) == ("No profile yet.", "litecli adapt ./my_objects")
+
+
+def test_a_mistyped_name_gets_the_nearest_one() -> None:
+    library.save_profile(make_profile("garage"))
+    library.save_profile(make_profile("kitchen"))
+    error = refusal(ExitCode.MISSING, library.load_profile, "garge")
+    assert error.what == "No profile garge. Did you mean garage?"
+    assert error.why == "2 profiles: garage, kitchen"
+    assert "Did you mean" not in refusal(ExitCode.MISSING, library.use_profile, "zzz").what
+
+
+def test_a_profile_is_found_by_name_by_file_and_as_current(tmp_path: Path) -> None:
+    mailed = tmp_path / "mailed.safetensors"
+    library.save_profile(make_profile("mailed", seed=3), file=mailed)
+    assert library.current_profile_name() is None  # -o FILE does not become current
+    library.save_profile(make_profile("garage"))
+    library.save_profile(make_profile("kitchen"))
+    assert library.load_profile().name == "kitchen"
+    library.use_profile("garage")
+    assert library.load_profile().name == "garage"
+    assert library.load_profile(mailed).name == library.load_profile(str(mailed)).name == "mailed"
+    missing = refusal(ExitCode.MISSING, library.load_profile, str(tmp_path / "no.safetensors"))
+    assert missing.what.startswith("No profile file")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\\b", "a\nb", "x" * 201, "a:b", ".x"])
+def test_names_that_cannot_be_files_are_refused(name: str) -> None:
+    refusal(ExitCode.USAGE, library.save_profile, make_profile(name))
+    refusal(ExitCode.USAGE, library.check_name, name)
+
+
+@pytest.mark.parametrize("name", ["ünï [keys]", "钥匙", "my objects", "a.b"])
+def test_other_names_are_kept(name: str) -> None:
+    assert library.check_name(name) == name
+    library.save_profile(make_profile(name))
+    assert library.profile_names() == [name]
+
+
+def test_a_folder_always_gives_a_valid_name(tmp_path: Path) -> None:
+    for name in ("my:objects?", "...", " x ", "a" * 250):
+        made = library.name_for_folder(tmp_path / name)
+        assert library.check_name(made) == made
+
+
+def test_undo_exchanges_two_versions_and_an_equal_save_changes_nothing() -> None:
+    old, new = make_profile(seed=1), make_profile(seed=2)
+    library.save_profile(old)
+    assert "no version before" in refusal(ExitCode.MISSING, library.undo_profile).what
+    library.save_profile(new)
+    library.save_profile(new)
+    np.testing.assert_array_equal(library.undo_profile().embeddings, old.embeddings)
+    np.testing.assert_array_equal(library.load_profile().embeddings, old.embeddings)
+    np.testing.assert_array_equal(library.undo_profile("garage").embeddings, new.embeddings)
+
+
+def test_the_same_name_from_another_folder_needs_replace() -> None:
+    library.save_profile(make_profile(folder="/photos/garage"))
+    other = make_profile(folder="/elsewhere/garage", seed=5)
+    error = refusal(ExitCode.USAGE, library.save_profile, other)
+    assert error.why == "That folder is /photos/garage"
+    refusal(ExitCode.USAGE, library.check_folder, "garage", "/elsewhere/garage")
+    assert library.load_profile().folder == "/photos/garage"
+    library.save_profile(other, replace=True)
+    assert library.load_profile().folder == "/elsewhere/garage"
+    assert library.check_folder("garage", "/elsewhere/garage") is not None
+    assert library.check_folder("new", "/anywhere") is None
+
+
+def test_a_second_litecli_saving_the_same_profile_is_told(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_folder, "LOCK_SECONDS", 0.05)
+    library.save_profile(make_profile(seed=1))
+    with FileLock(own_home / "locks" / "profile garage.lock"):
+        error = refusal(ExitCode.MACHINE, library.save_profile, make_profile(seed=2))
+        assert error.what == "Another litecli is saving this profile."
+        library.save_profile(make_profile("kitchen"))  # others may be saved meanwhile
+    np.testing.assert_array_equal(
+        library.load_profile("garage").embeddings, make_profile(seed=1).embeddings
+    )
+
+
+def test_rename_keeps_the_current_one_and_its_undo() -> None:
+    library.save_profile(make_profile(seed=1))
+    library.save_profile(make_profile(seed=2))
+    library.save_profile(make_profile("kitchen"))
+    library.use_profile("garage")
+    refusal(ExitCode.USAGE, library.rename_profile, "garage", "kitchen")
+    refusal(ExitCode.MISSING, library.rename_profile, "nothing", "x")
+    library.rename_profile("garage", "shed")
+    assert library.profile_names() == ["kitchen", "shed"]
+    assert library.load_profile().name == "shed"
+    undone = library.undo_profile("shed")
+    np.testing.assert_array_equal(undone.embeddings, make_profile(seed=1).embeddings)
+    assert undone.name == "shed"
+
+
+def test_remove_leaves_nothing_of_a_profile(own_home: Path) -> None:
+    for seed in (1, 2):
+        library.save_profile(make_profile(seed=seed))
+    library.save_profile(make_profile("kitchen"))
+    library.use_profile("garage")
+    library.remove_profile("garage")
+    assert not list(own_home.rglob("garage*.safetensors"))
+    error = refusal(ExitCode.MISSING, library.load_profile)
+    assert (error.what, error.fix) == ("No profile is current.", "litecli profiles use kitchen")
+    refusal(ExitCode.MISSING, library.remove_profile, "garage")
+
+
+@pytest.mark.parametrize("schema", [1, 999])
+def test_a_version_of_another_litecli_is_renamed_too(schema: int) -> None:
+    for seed in range(2):
+        library.save_profile(make_profile(seed=seed))
+    before = storage.home() / "profiles" / "previous"
+    tensors, metadata = storage.read_tensors(before / "garage.safetensors")
+    header = json.loads(metadata[PROFILE_KEY]) | {"schema": schema}
+    metadata = {PROFILE_KEY: json.dumps(header)}
+    storage.write_tensors(before / "garage.safetensors", tensors, metadata)
+    whole = (before / "garage.safetensors").read_bytes()
+    library.rename_profile("garage", "shed")
+    assert library.profile_names() == ["shed"] and library.load_profile("shed").name == "shed"
+    assert {path.name: path.read_bytes() for path in before.iterdir()} == {
+        "shed.safetensors": whole
+    }
+
+
+@pytest.mark.parametrize("text", ['{"model": [], "profile": {}}', '{"model": 1}', "[" * 10_000])
+def test_settings_that_make_no_sense_are_none(tiny_model: Model, text: str) -> None:
+    library.add_model(tiny_model.folder)
+    library.save_profile(make_profile())
+    (storage.home() / "state.json").write_text(text)
+    assert library.find_model().name == "tiny" and library.current_profile_name() is None
+    library.use_profile("garage")
+    assert library.current_profile_name() == "garage"
