@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -13,7 +14,6 @@ import pytest
 from litecli import library
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import Model
-from litecli.networks.encoder import Encoder
 from litecli.networks.passes import Engine
 from litecli.personal import predictions, support
 
@@ -82,7 +82,7 @@ def test_reading_photos_in_pairs_or_singly_changes_nothing(
 def test_a_graph_that_cannot_be_loaded_ends_adapt_with_its_error(
     tiny_model: Model, write_objects: Callable[..., Path]
 ) -> None:
-    def damaged() -> Encoder:
+    def damaged() -> NoReturn:
         raise LiteError("damaged", code=ExitCode.MISSING)
 
     with pytest.raises(LiteError, match="damaged"):
@@ -166,6 +166,7 @@ def test_torch_is_never_imported(
     script = f"""
 import sys
 from pathlib import Path
+from typing import NoReturn
 from litecli import library
 from litecli.personal import personalize, predictions
 model = library.open_model(Path({str(tiny_model.folder)!r}))
