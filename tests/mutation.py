@@ -63,7 +63,9 @@ TARGETS = {
     "head": Target("litecli/heads/head.py", HEAD_TESTS),
     "heads": Target("litecli/heads/heads.py", HEAD_TESTS),
     "photo_counts": Target("litecli/heads/photo_counts.py", ("test_photo_counts", "test_crops")),
-    "storage": Target("litecli/storage.py", ("test_storage", "test_library"), fixtures=True),
+    "storage": Target(
+        "litecli/storage.py", ("test_storage", "test_saving", "test_library"), fixtures=True
+    ),
     "image_stream": Target(
         "litecli/image_stream.py",
         ("test_image_stream", "test_lite", "test_lite_film"),
