@@ -55,7 +55,8 @@ class Target:
     fixtures: bool = False  # the tests need conftest.py, which imports most of litecli
 
 
-HEAD_TESTS = ("test_heads", "test_crops", "test_head_choice", "test_mahalanobis")
+HEAD_TESTS = ("test_heads", "test_ridge", "test_count_correction", "test_crops")
+HEAD_TESTS += ("test_head_choice", "test_mahalanobis")
 TARGETS = {
     "lite": Target("litecli/lite.py", ("test_lite", "test_lite_film")),
     "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),
