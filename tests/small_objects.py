@@ -1,4 +1,4 @@
-"""Two objects with nothing wrong, and `adapt` as it is typed beside them."""
+"""Objects with nothing wrong, and commands as they are typed beside them."""
 
 from pathlib import Path
 
@@ -25,3 +25,13 @@ def two(write_objects) -> Path:
 def row_of(told: str, label: str) -> str:
     """The line of adapt's table about one object."""
     return next(line for line in told.splitlines() if line.startswith(f"  {label} "))
+
+
+@pytest.fixture
+def learned(run, write_objects, put, photo):
+    """`run`, with a profile of keys, mug and bowl, and new photos in inbox/."""
+    write_objects({"keys": 5, "mug": 5, "bowl": 5})
+    assert run("adapt", "my_objects", "-q")[0] == 0
+    for number, name in enumerate(("keys", "mug", "bowl")):
+        put(f"inbox/{number}.jpg", photo(name, 500 + number))
+    return run
