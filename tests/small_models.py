@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from litecli import storage
 from litecli.config import ModelConfig, Preprocess
 from litecli.library.model_files import Model, open_model
-from litecli.networks import backbone
+from litecli.networks import backbone, model_folder
 from litecli.networks.film import film_layers
 from litecli.networks.model import FewShotModel
 
@@ -45,3 +46,18 @@ def write_network(folder: Path, seed: int = 0) -> Model:
     storage.write_tensors(folder / "model.safetensors", tensors, header)
     (folder / "encoder.onnx").write_bytes(b"not asked")
     return open_model(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random network that looks at each photo twice."""
+    folder = tmp_path_factory.mktemp("models") / "made"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model_folder.fetch("test_byobnet", folder, "none", image_size=32, closer_looks=(0.5,))
+    return folder
+
+
+@pytest.fixture
+def model(made: Path) -> Model:
+    return open_model(made)
