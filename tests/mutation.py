@@ -56,8 +56,10 @@ class Target:
 
 
 LITE_TESTS = ("test_lite", "test_lite_draws", "test_lite_images", "test_lite_film")
-HEAD_TESTS = ("test_heads", "test_crops", "test_head_choice", "test_mahalanobis")
-STORAGE_TESTS = ("test_storage", "test_kept_profiles", "test_named_profiles", "test_named_models")
+HEAD_TESTS = ("test_heads", "test_ridge", "test_count_correction", "test_crops")
+HEAD_TESTS += ("test_head_choice", "test_mahalanobis")
+STORAGE_TESTS = ("test_storage", "test_saving")
+STORAGE_TESTS += ("test_kept_profiles", "test_named_profiles", "test_named_models")
 TARGETS = {
     "lite": Target("litecli/lite.py", LITE_TESTS),
     "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),

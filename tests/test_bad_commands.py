@@ -14,15 +14,9 @@ import pytest
 
 from litecli import library
 
+from .small_objects import learned
 
-@pytest.fixture
-def learned(run, write_objects, put, photo):
-    """`run`, with a profile of keys, mug and bowl, and new photos in inbox/."""
-    write_objects({"keys": 5, "mug": 5, "bowl": 5})
-    assert run("adapt", "my_objects", "-q")[0] == 0
-    for number, name in enumerate(("keys", "mug", "bowl")):
-        put(f"inbox/{number}.jpg", photo(name, 500 + number))
-    return run
+__all__ = ("learned",)  # a fixture
 
 
 def test_row_46_no_photos(learned, put) -> None:

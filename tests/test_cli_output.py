@@ -1,52 +1,12 @@
 """litecli.cli.output: the form of what is written, on a terminal and off it."""
 
-import io
 import json
 
 import pytest
 
-from litecli.cli.output import Output
-from litecli.cli.texts import (
-    counted,
-    duration,
-    escaped,
-    percent,
-    shortened,
-    shortened_path,
-    size,
-    text_width,
-    wrapped,
-)
+from litecli.cli.texts import text_width
 
-
-class Terminal(io.StringIO):
-    """A stream that claims to be a terminal."""
-
-    encoding = "utf-8"  # type: ignore[assignment]
-
-    def isatty(self) -> bool:
-        return True
-
-
-class Pipe(io.StringIO):
-    """A stream with an encoding, read by a program."""
-
-    def __init__(self, encoding: str = "utf-8") -> None:
-        super().__init__()
-        self._encoding = encoding
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return self._encoding
-
-
-def make(stdout: io.StringIO | None = None, stderr: io.StringIO | None = None, **environ: str):
-    return Output(stdout or Pipe(), stderr or Pipe(), environ)
-
-
-def written(stream: object) -> str:
-    assert isinstance(stream, io.StringIO)
-    return stream.getvalue()
+from .small_streams import Pipe, Terminal, make, written
 
 
 def test_results_go_to_stdout_and_talk_to_stderr() -> None:
@@ -168,115 +128,6 @@ def test_on_a_terminal_the_last_column_goes_on_below_itself(
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("", [""]),
-        ("twelve chars", ["twelve chars"]),
-        ("twelve chars.", ["twelve", "chars."]),
-        ("two  spaces and", ["two  spaces", "and"]),
-        ("a " + "x" * 25, ["a", "x" * 12, "x" * 12, "x"]),
-        ("鍵" * 7 + " b", ["鍵" * 6, "鍵 b"]),
-    ],
-)
-def test_lines_end_between_words(text: str, lines: list[str]) -> None:
-    assert wrapped(text, 12) == lines
-
-
-def test_off_a_terminal_progress_is_a_line_per_tenth() -> None:
-    out = make()
-    show = out.progress("Photos")
-    for done in range(1, 201):
-        show(done, 200)
-    lines = written(out.stderr).splitlines()
-    assert [line.split()[1] for line in lines] == [f"{20 * k}/200" for k in range(1, 11)]
-    assert "\r" not in written(out.stderr) and "\x1b" not in written(out.stderr)
-
-
-def test_slow_progress_is_a_line_per_half_minute_with_the_time_left() -> None:
-    now = [0.0]
-    out = Output(Pipe(), Pipe(), {}, clock=lambda: now[0])
-    show = out.progress("Tasks")
-    for done in range(1, 6):
-        now[0] += 20.0
-        show(done, 1000)
-    assert written(out.stderr).splitlines() == [
-        "Tasks 2/1000, 5 h 33 min left",
-        "Tasks 4/1000, 5 h 32 min left",
-    ]
-
-
-def test_ctrl_c_right_after_a_progress_line_leaves_nothing_of_it() -> None:
-    class Stopping(Terminal):
-        """A terminal at which Ctrl-C is typed as soon as something appears."""
-
-        def flush(self) -> None:
-            if self.getvalue() == "Photos 1/9":
-                raise KeyboardInterrupt
-
-    out = make(Pipe(), Stopping())
-    with pytest.raises(KeyboardInterrupt):
-        out.progress("Photos")(1, 9)
-    out.problem("Stopped.")
-    assert written(out.stderr).endswith("\r\x1b[KStopped.\n")
-
-
-def test_on_a_terminal_progress_redraws_one_line_and_makes_room() -> None:
-    out = make(Terminal(), Terminal(), TERM="xterm")
-    show = out.progress("Photos")
-    show(1, 2)
-    show(2, 2)
-    out.result("keys")
-    assert written(out.stderr) == "Photos 1/2\r\x1b[KPhotos 2/2\r\x1b[K"
-    assert written(out.stdout) == "keys\n"
-
-
-def test_the_time_left_of_a_resumed_run_counts_only_its_own_steps() -> None:
-    now = [0.0]
-    out = Output(Pipe(), Pipe(), {}, clock=lambda: now[0])
-    show = out.progress("Steps", first=80)
-    now[0] = 100.0
-    show(90, 100, ", loss 1.5")
-    assert written(out.stderr) == "Steps 90/100, 2 min left, loss 1.5\n"
-
-
-def test_the_time_left_is_that_of_the_present_stage() -> None:
-    now = [0.0]
-    out = Output(Pipe(), Pipe(), {}, clock=lambda: now[0])
-    show = out.progress("Steps")
-    for done in range(1, 1061):
-        now[0] += 1.0 if done <= 1000 else 10.0
-        show(done, 1100)
-    assert written(out.stderr).splitlines()[-1] == "Steps 1059/1100, 7 min left"
-
-
-def test_a_dumb_terminal_is_not_animated() -> None:
-    out = make(stderr=Terminal(), TERM="dumb")
-    out.progress("Photos")(1, 1)
-    assert written(out.stderr) == "Photos 1/1\n"
-
-
-def test_control_characters_stay_inside_one_field() -> None:
-    assert escaped("a\tb\nc\x1b[31m") == "a\\tb\\nc\\x1b[31m"
-    assert shortened("k" * 100) == "k" * 39 + "…"
-
-
-@pytest.mark.parametrize(
-    ("path", "width", "told"),
-    [
-        ("keys/IMG_1.jpg", 60, "keys/IMG_1.jpg"),
-        ("/home/me/photos/of_summer/keys/IMG_1.jpg", 24, "/home/me/phot…/IMG_1.jpg"),
-        ("C:\\Users\\me\\Pictures\\IMG_1.jpg", 20, "C:\\Users\\…\\IMG_1.jpg"),
-        ("a/IMG_20260101_120000_a_very_long_name.jpg", 20, "a/IMG_202…g_name.jpg"),
-        ("x" * 70 + ".jpg", 20, "x" * 9 + "…" + "xxxxxx.jpg"),
-        ("/" + "x" * 70, 20, "/" + "x" * 8 + "…" + "x" * 10),
-        ("a\nb/1.jpg", 60, "a\\nb/1.jpg"),
-    ],
-)
-def test_a_path_is_cut_in_its_middle(path: str, width: int, told: str) -> None:
-    assert shortened_path(path, width) == told and len(told) <= width
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-16", "utf-8", "UTF8"])
 def test_json_is_json_in_every_encoding(encoding: str) -> None:
     names = [
@@ -310,16 +161,3 @@ def test_control_characters_of_a_name_reach_no_terminal() -> None:
     assert "\x1b" not in written(out.stderr) and f"Note: {TAME}\n" in written(out.stderr)
     assert f"  {TAME}  {TAME}\n" in written(out.stdout)
     assert written(out.stdout).endswith("\x1b[0m\n")
-
-
-def test_emoji_of_several_parts_and_letters_stay_as_they_are() -> None:
-    for name in ("👩\u200d👧", "🏴\U000e0067\U000e0062\U000e007f", "می\u200cخواهم", "鍵 é"):
-        assert escaped(name) == name
-
-
-def test_numbers_as_a_person_says_them() -> None:
-    assert counted(1, "photo") == "1 photo" and counted(1200, "photo") == "1,200 photos"
-    assert percent(0.9999) == "99 %" and percent(1.0) == "100 %" and percent(0.414) == "41 %"
-    assert duration(3.24) == "3.2 s" and duration(75) == "75 s" and duration(7800) == "2 h 10 min"
-    assert duration(600) == "10 min" and duration(0.022) == "22 ms"
-    assert size(412_300) == "412 kB" and size(3_200_000) == "3.2 MB" and size(7) == "1 kB"

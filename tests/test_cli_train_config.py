@@ -10,24 +10,14 @@ from typing import Any
 import pytest
 
 import litecli
-from litecli.cli import main
 from litecli.cli.train_config import EXAMPLE, parse_span, read_toml, with_values
 from litecli.cli.train_ranges import RANGES, check
 from litecli.config import TrainConfig
 from litecli.errors import ExitCode, LiteError
 
+from .typed_meta_train import run
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run `litecli meta-train ...` in an empty folder -> (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = main(["meta-train", *map(str, arguments)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+__all__ = ("run",)  # a fixture
 
 
 def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:

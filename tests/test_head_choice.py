@@ -10,14 +10,7 @@ from litecli.heads.labelled import unit_rows
 from litecli.heads.photo_counts import USUAL, count_correction_strength
 from litecli.heads.ridge import LAMBDAS, USUAL_LAMBDA
 
-
-def photos(counts, dim, noise, seed=0):
-    """Float32 features and labels of classes around random centres, like a network's."""
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    centres = rng.normal(size=(len(counts), dim))
-    features = 1 + centres[labels] + noise * rng.normal(size=(len(labels), dim))
-    return features.astype(np.float32), labels
+from .small_features import photos
 
 
 def collection(seed):

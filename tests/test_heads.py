@@ -1,6 +1,5 @@
-"""Heads against slow loops, numpy against torch, gradients, photo counts, and odd sizes."""
+"""Heads against slow loops, numpy against torch, gradients, and odd sizes."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,23 +7,13 @@ import pytest
 import torch
 
 from litecli.heads.heads import HEADS
-from litecli.heads.labelled import eigenbasis, held_out_batches, unit_rows
-from litecli.heads.photo_counts import USUAL, count_correction_strength
-from litecli.heads.ridge import LAMBDAS, USUAL_LAMBDA, choose_lam
+from litecli.heads.labelled import held_out_batches
 
-NAMES = tuple(HEADS)
+from .small_features import NAMES, photos
+
 LABELS = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 0, 1])  # class 2 has one photo
 GROUPS = np.array([0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8])  # group 1 spans two classes
 OPTIONS: Any = {"strength": 0.7, "lam": 0.3}
-
-
-def photos(counts, dim=24, noise=1.0, seed=0):
-    """Float32 features and labels of classes around random centres, like a network's."""
-    rng = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(len(counts)), counts)
-    centres = rng.normal(size=(len(counts), dim))
-    features = 1 + centres[labels] + noise * rng.normal(size=(len(labels), dim))
-    return features.astype(np.float32), labels
 
 
 def refitted(head, features, labels, groups, num_classes):
@@ -133,22 +122,6 @@ def test_leave_one_out_is_computed_in_float64_and_answered_in_the_photos_own(nam
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_correction_is_computed_where_none_is_asked_for(name):
-    """Training's case: it would cost time in every task, and Mahalanobis' has no gradient."""
-
-    def refuse(*_):
-        raise AssertionError("computed")
-
-    head = replace(HEADS[name], full_offsets=refuse, held_out_offsets=refuse)
-    features, labels = photos([2, 3])
-    params = head.fit(features, labels, 2, strength=0.0, lam=0.1)
-    assert (params["offsets"] == 0).all()
-    head.leave_one_out(features, labels, 2, strength=0.0, lam=0.1)
-    with pytest.raises(AssertionError, match="computed"):
-        head.fit(features, labels, 2, strength=0.1, lam=0.1)
-
-
-@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dim", [3, 9])  # primal and dual
 def test_gradients_flow_through_fit_and_score(name, dim):
     generator = torch.Generator().manual_seed(0)
@@ -232,108 +205,6 @@ def test_the_order_of_the_photos_changes_nothing(name):
         for rows in (np.arange(len(labels)), order)
     )
     np.testing.assert_allclose(again, scores, rtol=1e-4, atol=1e-5)
-
-
-def test_ridge_of_equal_counts_is_plain_ridge_regression():
-    features, labels = photos([4, 4, 4], dim=20)
-    unit = unit_rows(features.astype(np.float64))
-    plain = np.linalg.solve(unit.T @ unit + 0.1 * np.eye(20), unit.T @ np.eye(3)[labels]).T
-    params = HEADS["ridge"].fit(unit, labels, 3, lam=0.1)
-    np.testing.assert_allclose(params["weights"], plain, atol=1e-10)
-
-
-def test_ridge_balances_classes_as_copies_of_the_photos_would():
-    # Ten copies of one photo weigh like one photo: balance undoes them, up to the scale of lam.
-    features, labels = photos([1, 3], dim=20)
-    copied = np.concatenate([np.repeat(features[:1], 10, axis=0), features[1:]])
-    counted = np.concatenate([np.zeros(10, dtype=int), labels[1:]])
-    once = HEADS["ridge"].fit(features, labels, 2, strength=0.0, lam=0.1 * 2.0)
-    many = HEADS["ridge"].fit(copied, counted, 2, strength=0.0, lam=0.1 * 6.5)
-    np.testing.assert_allclose(once["weights"], many["weights"], atol=1e-4)
-
-
-def test_lam_follows_the_noise_and_needs_photos_to_leave_out():
-    clean, labels = photos([6] * 4, dim=12, noise=0.1)
-    noisy, _ = photos([6] * 4, dim=12, noise=3.0)
-    assert choose_lam(clean, labels, 4) < choose_lam(noisy, labels, 4)
-    assert choose_lam(clean[::6], labels[::6], 4) == USUAL_LAMBDA in LAMBDAS
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_equal_counts_need_no_correction(name):
-    features, labels = photos([3, 3, 3])
-    assert count_correction_strength(HEADS[name], features, labels, 3) == 0.0
-    params = HEADS[name].fit(features, labels, 3)
-    assert (params["offsets"] == 0).all()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_rare_object_is_not_forgotten(name):
-    """One photo against ten: recall with the correction comes near that of the others."""
-    rare_named, others_named = {}, {}  # by strength of the correction: recalls
-    # The Mahalanobis metric forgets less, and needs less noise where dimensions are few.
-    noise, gain = (1.5, 0.1) if name == "mahalanobis" else (2.2, 0.3)
-    for seed in range(12):
-        features, labels = photos([11, 20, 20, 20, 20], dim=64, noise=noise, seed=seed)
-        known = np.concatenate([[0], *(np.flatnonzero(labels == c)[:10] for c in range(1, 5))])
-        asked = np.setdiff1d(np.arange(len(labels)), known)
-        head = HEADS[name]
-        for strength in (0.0, None, USUAL):
-            params = head.fit(features[known], labels[known], 5, strength=strength, lam=0.1)
-            named = head.score(params, features[asked]).argmax(1)
-            rare = labels[asked] == 0
-            rare_named.setdefault(strength, []).append(np.mean(named[rare] == 0))
-            right = named[~rare] == labels[asked][~rare]
-            others_named.setdefault(strength, []).append(np.mean(right))
-    assert np.mean(rare_named[None]) > np.mean(rare_named[0.0]) + gain
-    assert np.mean(rare_named[None]) > 0.5
-    assert np.mean(others_named[None]) > 0.75
-    # Where photos cannot say how strong it should be, the rare object still does not take it all.
-    assert np.mean(others_named[USUAL]) > 0.3
-
-
-@pytest.mark.parametrize("name", ["cosine", "euclidean", "mahalanobis"])
-def test_a_score_of_strength_one_does_not_depend_on_the_photo_count(name):
-    """Two objects that look the same, one photo against ten: neither scores higher on average."""
-    rng, labels, head = np.random.default_rng(0), np.repeat([0, 1], [1, 10]), HEADS[name]
-    middle = np.eye(16)[0]
-    higher = {0.0: [], 1.0: []}  # by strength: how much higher the one with one photo scores
-    for _ in range(300):
-        known, asked = (middle + 0.1 * rng.normal(size=(n, 16)) for n in (11, 20))
-        for strength, differences in higher.items():
-            params = head.fit(known, labels, 2, strength=strength)
-            scores = head.score(params, asked)
-            differences.append(np.mean(scores[:, 0] - scores[:, 1]))
-    assert np.mean(higher[0.0]) < 0
-    # Of the Mahalanobis distance, whose metrics differ as well, a quarter is left.
-    assert abs(np.mean(higher[1.0])) < -0.3 * np.mean(higher[0.0])
-
-
-def test_two_objects_where_no_cut_can_tell():
-    features, labels = photos([1, 4])  # cut to one photo, the counts are equal: nothing to learn
-    strength = count_correction_strength(HEADS["cosine"], features, labels, 2)
-    assert strength == USUAL
-
-
-def test_a_burst_does_not_test_itself():
-    features, labels = photos([1, 10, 10, 10, 10], dim=64, noise=2.2)
-    assert count_correction_strength(HEADS["cosine"], features, labels, 5) != USUAL
-    # Each object is one burst: no photo is left to test another.
-    assert count_correction_strength(HEADS["cosine"], features, labels, 5, groups=labels) == USUAL
-
-
-def test_a_memory_of_bases_serves_the_choice_of_the_penalty_too():
-    features, labels = photos([3, 3, 3])
-    asked = []
-
-    def basis(rows):
-        asked.append(rows)
-        return eigenbasis(rows)
-
-    HEADS["ridge"].leave_one_out(features, labels, 3, lam=0.1, basis=basis)
-    alone = len(asked)
-    HEADS["ridge"].leave_one_out(features, labels, 3, basis=basis)
-    assert len(asked) - alone > alone > 0
 
 
 def test_a_thousand_objects():

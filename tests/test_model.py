@@ -1,7 +1,6 @@
 """A model folder: the graph is the network, weights once, and what was written is what is read."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,15 @@ import torch
 from litecli import storage
 from litecli.config import MODEL_KEY, WEIGHTS_FILE
 from litecli.errors import ExitCode, LiteError
-from litecli.library.model_files import Model, open_model
-from litecli.networks import backbone, graph, hub, timm_networks, weights
+from litecli.library.model_files import open_model
+from litecli.networks import backbone, graph, weights
 from litecli.networks.encoder import Encoder
 from litecli.networks.model import FewShotModel
-from litecli.networks.model_folder import check_graph, fetch, load_model, model_config, write_model
-from litecli.networks.timm_networks import NAMED_NETWORKS
+from litecli.networks.model_folder import check_graph, load_model, model_config, write_model
+
+from .written_models import Written, build_random, small
+
+__all__ = ("small",)  # a fixture
 
 NETWORKS = {  # name -> image size, and whether it has batch norms to fuse
     "mobilenetv3_small_050": (64, True),
@@ -26,44 +28,6 @@ NETWORKS = {  # name -> image size, and whether it has batch norms to fuse
     "test_vit": (64, False),
     "convnext_atto": (64, False),
 }
-
-
-@dataclass(frozen=True)
-class Written:
-    """A network whose every value is random, norm statistics included, and its model folder."""
-
-    model: FewShotModel
-    folder: Path
-    opened: Model
-
-    @property
-    def side(self) -> int:
-        return self.opened.config.preprocess.image_size
-
-    def torch_features(self, images: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return self.model.features(torch.from_numpy(images)).numpy()
-
-    def images(self, count: int, seed: int = 1) -> np.ndarray:
-        rng = np.random.default_rng(seed)
-        return rng.standard_normal((count, 3, self.side, self.side)).astype(np.float32)
-
-
-def build_random(name: str, side: int) -> FewShotModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = FewShotModel(backbone.build(name, "none", side), "cosine")
-        for module in model.network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                torch.nn.init.normal_(module.running_mean, 0, 0.1)  # type: ignore[arg-type]
-                torch.nn.init.uniform_(module.running_var, 0.8, 1.2)  # type: ignore[arg-type]
-                torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-                torch.nn.init.normal_(module.bias, 0, 0.1)
-        for name, parameter in model.network.named_parameters():
-            if name.endswith("gamma"):  # layer scale: at its start of 1e-6 a block does nothing
-                torch.nn.init.uniform_(parameter, 0.2, 0.5)
-    torch.nn.init.constant_(model.log_scale, 1.25)
-    return model
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
@@ -215,14 +179,6 @@ def test_film_values_are_new_weights_of_a_norm_layer(written: Written) -> None:
     assert np.abs(found - Encoder(written.folder).encode(images)).max() > 1e-3 * scale
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Written:
-    model = build_random("test_byobnet", 32)
-    folder = tmp_path_factory.mktemp("models") / "small"
-    write_model(model, model_config("small", model, "protonets", "ridge"), folder, {})
-    return Written(model, folder, open_model(folder))
-
-
 def test_a_graph_that_differs_is_not_written(
     small: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,27 +216,6 @@ def test_weights_that_do_not_fit_are_refused(small: Written, tmp_path: Path) -> 
         assert caught.value.code == ExitCode.MISSING
 
 
-def test_fetch_makes_a_model_that_opens(
-    tmp_path: Path, small: Written, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = onnx.load(small.folder / "encoder.onnx")
-    monkeypatch.setattr(graph, "export", lambda network, side: whole)  # seconds saved
-    state = {
-        name.removeprefix("backbone."): torch.from_numpy(value)
-        for name, value in storage.read_tensors(small.folder / "model.safetensors")[0].items()
-        if name.startswith("backbone.")
-    }
-    torch.save(state, tmp_path / "w.pth")
-    config = fetch("test_byobnet", tmp_path / "fetched", str(tmp_path / "w.pth"), image_size=32)
-    opened = open_model(tmp_path / "fetched")
-    assert opened.config == config and opened.config.head == "auto"
-    images = small.images(2)
-    np.testing.assert_allclose(
-        Encoder(opened.folder).encode(images), Encoder(small.folder).encode(images), rtol=1e-5
-    )
-    assert "weights as they come" in (opened.folder / "README.md").read_text()
-
-
 @pytest.mark.parametrize("head", ["cosine", "euclidean", "ridge"])
 def test_the_loss_falls_as_prototypes_part(head: str) -> None:
     model = FewShotModel(backbone.build("test_byobnet", "none", 32), head)
@@ -300,32 +235,3 @@ def test_the_loss_falls_as_prototypes_part(head: str) -> None:
     model.summed_loss(fitted, features[1::2], labels[1::2]).backward()
     assert model.log_scale.grad is not None and float(model.log_scale.grad) != 0
     assert features.grad is not None and bool((features.grad.abs().sum(dim=1) > 0).all())
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("dinov3", "a licence of their own: dinov3-license"),
-        ("hf-hub:timm/vit_small_patch16_dinov3.lvd1689m", "dinov3-license"),
-        ("hf-hub:someone/their_net", "licence .* is unknown"),
-    ],
-)
-def test_weights_with_a_licence_of_their_own_are_fetched_only_once_it_is_accepted(
-    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub, "answers", lambda: False)
-    with pytest.raises(LiteError, match=said) as caught:
-        fetch(name, tmp_path / "m")
-    assert caught.value.code == ExitCode.USAGE and "--accept-license" in caught.value.fix
-    repository = name.removeprefix("hf-hub:") if ":" in name else "vit_small_patch16_dinov3"
-    assert (
-        f"https://huggingface.co/{'' if ':' in name else 'timm/'}{repository}" in caught.value.why
-    )
-    with pytest.raises(LiteError) as caught:
-        fetch(name, tmp_path / "m", accept_licence=True)
-    assert caught.value.code == ExitCode.NETWORK  # the licence is no longer in the way
-
-
-def test_every_named_network_is_one_that_timm_knows() -> None:
-    for name, _ in NAMED_NETWORKS.values():
-        timm_networks.check_name(name)

@@ -52,7 +52,8 @@ on="--device $device"
     part floor-host 20 python $bench/lite_time.py $time $on --bf16 --from-host --learner protonets
     part torchrun 150 sh $bench/gpu_ranks.sh "$logs/runs" "$device" &  # times nothing
     part tests 150 env LITECLI_TEST_DEVICE="$device" python -m pytest -n 8 -W default \
-        tests/test_cuda.py tests/test_engine.py tests/test_gpu_decoding.py
+        tests/test_cuda.py tests/test_cuda_training.py tests/test_engine.py \
+        tests/test_engine_choice.py tests/test_gpu_decoding.py
     wait
     part engines 120 python $bench/engines.py $models --only whole --photos $photos --size $size \
         --runs $runs --ways $ways
