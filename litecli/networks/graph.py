@@ -9,16 +9,20 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnx_ir
 import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxscript import opset18
 from onnxscript.optimizer import fold_constants
 from torch import nn
+from torch.torch_version import TorchVersion
 
 from litecli import storage
 from litecli.config import BACKBONE_PREFIX as PREFIX
@@ -26,6 +30,7 @@ from litecli.config import WEIGHTS_FILE
 
 SET_PREFIX = "set_encoder."  # of the names of the set encoder's tensors in a model file
 INPUT, OUTPUT = "images", "features"
+MOST_IMAGES = 2**20  # in a batch: torch 2.6 allows for no number without end
 
 
 class _Named(nn.Module):
@@ -50,15 +55,19 @@ def export(network: nn.Module, image_size: int, prefix: str = PREFIX) -> onnx.Mo
     example = torch.zeros(2, 3, image_size, image_size)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet_exporter():
         warnings.simplefilter("ignore")  # the exporter's own deprecations; nothing a user can mend
+        named = _Named(network.cpu().eval(), prefix)
+        batch = torch.export.Dim("batch", max=MOST_IMAGES)
+        traced = torch.export.export(
+            named, (example,), dynamic_shapes={INPUT: {0: batch}}, strict=False
+        )
         program = torch.onnx.export(
-            _Named(network.cpu().eval(), prefix),
-            (example,),
+            traced,
             dynamo=True,
             optimize=False,
             verbose=False,
             input_names=[INPUT],
             output_names=[OUTPUT],
-            dynamic_shapes={INPUT: {0: torch.export.Dim("batch")}},
+            custom_translation_table=_translations(),
         )
         assert program is not None
         # A folded weight would lose its name and be stored twice; onnxruntime folds it at loading.
@@ -98,6 +107,22 @@ def point_into(graph: onnx.ModelProto, weights: Path) -> bytes:
         ):
             tensor.external_data.add(key=key, value=value)
     return graph.SerializeToString()
+
+
+def _translations() -> dict[Callable, Callable] | None:
+    """What torch 2.6 cannot translate with a newer onnxscript; later ones need no help."""
+    if torch.__version__ >= TorchVersion("2.7"):
+        return None
+    return {torch.ops.aten._native_batch_norm_legit_no_training.default: _batch_norm}
+
+
+def _batch_norm(
+    input: Any, weight: Any, bias: Any, running_mean: Any, running_var: Any, momentum=0.1, eps=1e-5
+) -> tuple[Any, ...]:
+    """As onnxscript has it, which reads one output where torch 2.6 gives three."""
+    statistics = running_mean, running_var
+    outputs: Any = opset18.BatchNormalization(input, weight, bias, *statistics, epsilon=eps)
+    return outputs[0], *map(opset18.Identity, statistics)  # nobody reads these two
 
 
 def _touches_no_weight(node: onnx_ir.Node, prefix: str) -> bool | None:
