@@ -19,14 +19,14 @@ PROFILE_SCHEMA = 3  # 3: the scale of novelty; profiles of 1 and 2 are learned a
 
 LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")
 GRADIENTS = ("lite", "exact", "full", "none", "small-task")
-HEADS = ("cosine", "euclidean", "ridge", "mahalanobis")
+HEAD_NAMES = ("cosine", "euclidean", "ridge", "mahalanobis")
 # The head that a learner's episodes train, where it is not for the user to choose. "generated" is
 # a part of the model: its weights come with it.
 LEARNER_HEADS = {"ridge": "ridge", "cnaps": "generated", "simple-cnaps": "mahalanobis"}
 FILM_LEARNERS = ("cnaps", "simple-cnaps")
 
 
-def head_of(learner: str, otherwise: str) -> str:
+def head_of_learner(learner: str, otherwise: str) -> str:
     """The head that a learner's episodes train: its own, or `otherwise` where it has none."""
     return LEARNER_HEADS.get(learner, otherwise)
 
@@ -124,9 +124,9 @@ def _check_model(config: ModelConfig) -> None:
         raise ValueError(f"mean {seen.mean}, std {seen.std}")
     if min(seen.std) <= 0:
         raise ValueError(f"std {seen.std}")
-    if config.head not in ("auto", "generated", *HEADS):
+    if config.head not in ("auto", "generated", *HEAD_NAMES):
         raise ValueError(f"head {config.head}")
-    if config.trained_head not in ("", "generated", *HEADS):
+    if config.trained_head not in ("", "generated", *HEAD_NAMES):
         raise ValueError(f"trained_head {config.trained_head}")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
+from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of_learner
 from litecli.networks import backbone
 from litecli.networks.model import FewShotModel
 from litecli.tasks.episodes import Source
@@ -28,7 +28,7 @@ def stage_of(learner: str, bf16: bool = False, **changes: Any) -> EpisodicStage:
     """A stage of two steps of two tasks on coarse noise, ten photos of each of four classes."""
     settings: dict[str, Any] = {
         "learner": learner,
-        "head": head_of(learner, "cosine"),
+        "head": head_of_learner(learner, "cosine"),
         "image_size": SIDE,
         "lite_h": 4,
         "chunk": 7,

@@ -14,7 +14,7 @@ import typer.main
 
 from litecli.cli import main
 from litecli.cli.app import ORDER, app
-from litecli.config import HEADS, TrainConfig
+from litecli.config import HEAD_NAMES, TrainConfig
 
 HEAVY = ("torch", "timm", "onnxruntime", "numpy", "PIL", "safetensors")
 ROOT = typer.main.get_command(app)
@@ -89,7 +89,7 @@ def test_meta_train_shows_the_default_of_a_setting(name: str) -> None:
 @pytest.mark.parametrize("path", [("adapt",), ("evaluate",), ("models", "fetch")], ids=" ".join)
 def test_help_names_every_head(path: tuple[str, ...]) -> None:
     (help,) = (parameter.help for parameter in ALL[path].params if parameter.name == "head")
-    assert all(head in help for head in HEADS)
+    assert all(head in help for head in HEAD_NAMES)
 
 
 CHECKED_BY_THE_COMMAND = {"min_accuracy", "unknown_threshold"}

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from litecli import memory
-from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of
+from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig, head_of_learner
 from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import parts
 from litecli.networks import backbone
@@ -33,7 +33,7 @@ def config_of(**changes: Any) -> TrainConfig:
 
 def model_of(learner: str = "protonets", film: bool = False) -> FewShotModel:
     built = backbone.build("test_convnext", "none", SIDE)
-    return FewShotModel(built, head_of(learner, "cosine"), film)
+    return FewShotModel(built, head_of_learner(learner, "cosine"), film)
 
 
 @pytest.fixture

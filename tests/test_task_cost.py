@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from litecli.config import GRADIENTS, LEARNERS, EpisodeConfig, TrainConfig, head_of
+from litecli.config import GRADIENTS, LEARNERS, EpisodeConfig, TrainConfig, head_of_learner
 from litecli.networks import backbone
 from litecli.networks.model import FewShotModel
 from litecli.tasks.episodes import Source, sample_episode
@@ -36,7 +36,7 @@ def trained_as(learner: str, gradient: str, lr: float) -> tuple[TrainConfig, Epi
     """A stage whose next task is of the size that is returned by `size_of`."""
     config = replace(CONFIG, learner=learner, gradient=gradient, backbone_lr=lr)
     built = backbone.build("test_resnet", "none", SIDE)
-    model = FewShotModel(built, head_of(learner, "cosine"), config.uses_film)
+    model = FewShotModel(built, head_of_learner(learner, "cosine"), config.uses_film)
     square = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     stage = EpisodicStage(model, config, lambda number: square, [SOURCE], False)
     model.network.requires_grad_(lr > 0)
@@ -114,7 +114,7 @@ def test_a_frozen_network_needs_less_memory_and_maml_a_copy() -> None:
 @pytest.mark.parametrize("learner", LEARNERS)
 def test_the_plan_is_of_the_learner(learner: str) -> None:
     # Layer norm: a plan refuses, as training does, what does not learn from random weights.
-    config = replace(CONFIG, learner=learner, head=head_of(learner, "cosine"))
+    config = replace(CONFIG, learner=learner, head=head_of_learner(learner, "cosine"))
     config = replace(config, backbone="test_convnext")
     plan = planning.plan(config)
     assert (plan.support, plan.query) == (40, 18)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from litecli.config import FILM_LEARNERS, LEARNERS, head_of
+from litecli.config import FILM_LEARNERS, LEARNERS, head_of_learner
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_library import Model
 from litecli.networks.backbone import from_model
@@ -63,7 +63,7 @@ def open_learner(
 
 def _new_learner(found: Model, learner: str) -> FewShotModel:
     described = from_model(found.folder, found.config)
-    head = head_of(learner, "cosine")
+    head = head_of_learner(learner, "cosine")
     model = FewShotModel(described, head, film=learner in FILM_LEARNERS)
     if model.generator is not None:
         nn.init.normal_(model.generator.outer_weight, std=0.1)

@@ -8,7 +8,7 @@ import typer
 
 from litecli.cli.adapt_output import check_totals, show_adaptation, show_scan
 from litecli.cli.engine import EngineName, check_engine, choose_engine
-from litecli.cli.options import HEAD_NAMES, Common, command
+from litecli.cli.options import HEADS_IN_WORDS, Common, command
 from litecli.cli.targets import check_target, is_profile
 from litecli.cli.texts import size
 from litecli.config import MAX_PHOTOS
@@ -54,7 +54,9 @@ def adapt(
         Path | None,
         typer.Option("--output", "-o", help="Save to this file; it does not become current."),
     ] = None,
-    head: Annotated[str | None, typer.Option(help=f"{HEAD_NAMES}; else the model's own.")] = None,
+    head: Annotated[
+        str | None, typer.Option(help=f"{HEADS_IN_WORDS}; else the model's own.")
+    ] = None,
     max_photos: Annotated[
         int, typer.Option(min=1, help="Most photos used of one object.")
     ] = MAX_PHOTOS,
@@ -156,12 +158,12 @@ def adapt(
 
 def check_head(head: str | None) -> None:
     """Raise LiteError (USAGE) when there is no such head."""
-    from litecli.config import HEADS
+    from litecli.config import HEAD_NAMES
 
-    if head is not None and head not in ("auto", *HEADS):
+    if head is not None and head not in ("auto", *HEAD_NAMES):
         raise LiteError(
             f"There is no head {head}.",
-            f"Heads: auto, {', '.join(HEADS)}.",
+            f"Heads: auto, {', '.join(HEAD_NAMES)}.",
             "--head auto",
             code=ExitCode.USAGE,
         )

@@ -18,7 +18,7 @@ from litecli.cli.answer_table import AnswerTable
 from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output, show_skipped
-from litecli.cli.photo_arguments import Photo, expand, show_unsearched
+from litecli.cli.photo_arguments import PhotoArgument, expand, show_unsearched
 from litecli.cli.stdin_paths import StdinPaths, all_paths
 from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
@@ -107,7 +107,7 @@ def classify(
         raise LiteError("Which photos?", fix=fix, code=ExitCode.USAGE)
     image = image_from_stdin() if arguments == [STDIN] else None
     learned = library.load_profile(profile)
-    chosen: list[Photo] = []
+    chosen: list[PhotoArgument] = []
     if image is None and stream is None:
         chosen, skipped, unsearched = expand(arguments, recursive)
         show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
@@ -135,7 +135,7 @@ def classify(
 
 
 def told_missing(
-    answers: "Iterable[Prediction]", photos: "Iterable[Photo]"
+    answers: "Iterable[Prediction]", photos: "Iterable[PhotoArgument]"
 ) -> "Iterator[Prediction]":
     """The answers, where a file that never was there did not "change while reading"."""
     for answer, photo in zip(answers, photos, strict=True):

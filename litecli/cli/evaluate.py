@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from litecli.cli.adapt import check_head
-from litecli.cli.options import HEAD_NAMES, Common, command, csv_not_written, on_the_processor
+from litecli.cli.options import HEADS_IN_WORDS, Common, command, csv_not_written, on_the_processor
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
@@ -72,7 +72,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which tasks are drawn.")] = 0,
     head: Annotated[
         str | None,
-        typer.Option(help=f"{HEAD_NAMES}; else the model's own."),
+        typer.Option(help=f"{HEADS_IN_WORDS}; else the model's own."),
     ] = None,
     ridge_lambda: Annotated[
         float | None,

@@ -20,7 +20,7 @@ from litecli.cli.train_config import (
     with_values,
 )
 from litecli.cli.train_ranges import check
-from litecli.config import FILM_LEARNERS, HEADS, LEARNERS, TrainConfig, head_of
+from litecli.config import FILM_LEARNERS, HEAD_NAMES, LEARNERS, TrainConfig, head_of_learner
 from litecli.errors import ExitCode, LiteError
 
 RECIPE = "recipe.toml"  # in the run folder; --config reads it back
@@ -65,7 +65,8 @@ def meta_train(
         str | None, _flag(f"{', '.join(LEARNERS)}.", LEARNING, default=DEFAULTS.learner)
     ] = None,
     head: Annotated[
-        str | None, _flag(f"Of protonets: {', '.join(HEADS)}.", LEARNING, default=DEFAULTS.head)
+        str | None,
+        _flag(f"Of protonets: {', '.join(HEAD_NAMES)}.", LEARNING, default=DEFAULTS.head),
     ] = None,
     film: Annotated[
         str | None,
@@ -297,14 +298,14 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     if config_file is not None:
         base = read_toml(config_file, base)
     config = with_values(base, flags)
-    if config.head != head_of(config.learner, config.head) and "head" in flags:
+    if config.head != head_of_learner(config.learner, config.head) and "head" in flags:
         raise LiteError(
             f"--head {config.head} is not for {config.learner}, which has a head of its own.",
             "A head is yours to choose with protonets.",
             f"--learner protonets --head {config.head}, or leave --head out",
             code=ExitCode.USAGE,
         )
-    config = replace(config, head=head_of(config.learner, config.head))
+    config = replace(config, head=head_of_learner(config.learner, config.head))
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]
         config = replace(config, out=f"runs/{config.learner}-{backbone}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from litecli.cli.adapt import check_head
-from litecli.cli.options import HEAD_NAMES, Common, command, group
+from litecli.cli.options import HEADS_IN_WORDS, Common, command, group
 from litecli.cli.texts import shortened
 from litecli.config import MOST_CLOSER_LOOKS
 from litecli.errors import ExitCode, LiteError
@@ -124,7 +124,7 @@ def fetch(
     weights: Annotated[
         str, typer.Option(help="auto, or a local FILE or timm model DIR.", metavar="WHICH")
     ] = "auto",
-    head: Annotated[str, typer.Option(help=f"{HEAD_NAMES}.")] = "auto",
+    head: Annotated[str, typer.Option(help=f"{HEADS_IN_WORDS}.")] = "auto",
     name: Annotated[str | None, typer.Option("--name", "-n", help="Its name here.")] = None,
     image_size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else the network's own.")

@@ -13,14 +13,14 @@ import typer
 
 from litecli.cli.help import PlainCommand, PlainGroup, examples_text
 from litecli.cli.output import Output
-from litecli.config import HEADS
+from litecli.config import HEAD_NAMES
 from litecli.errors import ExitCode, LiteError
 
 YOUR_OBJECTS = "Your objects"
 RESEARCHERS = "Researchers"
 HELP = "Help"
 COMMON_PANEL = "Every command has"
-HEAD_NAMES = f"auto, {', '.join(HEADS[:-1])} or {HEADS[-1]}"  # what --head takes
+HEADS_IN_WORDS = f"auto, {', '.join(HEAD_NAMES[:-1])} or {HEAD_NAMES[-1]}"  # what --head takes
 
 
 class Device(StrEnum):

@@ -20,7 +20,7 @@ WORDS = 8  # of a file's name that came without quotes, at most
 
 
 @dataclass(frozen=True)
-class Photo:
+class PhotoArgument:
     """One photo to classify; `named` when the user typed it, not found inside a folder."""
 
     path: Path
@@ -30,7 +30,7 @@ class Photo:
 
 def expand(
     arguments: Sequence[str], recursive: bool
-) -> "tuple[list[Photo], list[tuple[Path, Skipped]], int]":
+) -> "tuple[list[PhotoArgument], list[tuple[Path, Skipped]], int]":
     """Files as they are and folders as their photos, in the order given; and what is no photo.
 
     The second list has what was skipped, each with the folder it was in; the number is that of
@@ -59,7 +59,7 @@ def expand(
     _check_quotes(arguments, missing)
     if missing and len(missing) == len(arguments):
         raise _nothing_there(missing)
-    photos: list[Photo] = []
+    photos: list[PhotoArgument] = []
     skipped: list[tuple[Path, Skipped]] = []
     unsearched = 0
     for argument in arguments:
@@ -67,10 +67,10 @@ def expand(
         if _is_folder(path):
             found, others, deeper = _in_folder(argument, recursive)
             unsearched += deeper
-            photos += [Photo(photo, named=False) for photo in found]
+            photos += [PhotoArgument(photo, named=False) for photo in found]
             skipped += [(path, other) for other in others]
         else:
-            photos.append(Photo(path, named=True, missing=argument in missing))
+            photos.append(PhotoArgument(path, named=True, missing=argument in missing))
     return photos, skipped, unsearched
 
 

@@ -3,12 +3,12 @@
 import difflib
 from operator import attrgetter
 
-from litecli.config import GRADIENTS, HEADS, LARGEST_SEED, LEARNERS, TrainConfig
+from litecli.config import GRADIENTS, HEAD_NAMES, LARGEST_SEED, LEARNERS, TrainConfig
 from litecli.errors import ExitCode, LiteError
 
 CHOICES = {
     "learner": LEARNERS,
-    "head": (*HEADS, "generated"),
+    "head": (*HEAD_NAMES, "generated"),
     "film": ("auto", "on", "off"),
     "gradient": GRADIENTS,
     "precision": ("auto", "fp32", "bf16"),

@@ -68,9 +68,9 @@ def evaluate(
     """Accuracy of `model` on tasks drawn from a folder of class folders.
 
     Photos go through the loader, the preprocessing and the graph that `adapt` and `classify` use.
-    `head` is one of config.HEADS or auto (chosen per task by leave-one-out); None is the model's
-    own. A `baseline` adapts the model's plain network in its own way instead. Gradient steps on
-    photos and FiLM run through torch on `device`, and hold the decoded photos in memory.
+    `head` is one of config.HEAD_NAMES or auto (chosen per task by leave-one-out); None is the
+    model's own. A `baseline` adapts the model's plain network in its own way instead. Gradient
+    steps on photos and FiLM run through torch on `device`, and hold the decoded photos in memory.
     `progress(label)` makes the function that is told (done, total).
     Raises LiteError: too few classes or photos for the task (INPUT).
     """

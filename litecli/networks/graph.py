@@ -74,10 +74,9 @@ def export(network: nn.Module, image_size: int, prefix: str = PREFIX) -> onnx.Mo
         fold_constants(program.model, should_fold=partial(_touches_no_weight, prefix=prefix))
         RemoveUnusedNodesPass()(program.model)
         graph = onnx_ir.to_proto(program.model)
-    for node in graph.graph.node:  # stack traces of the exporting machine are nobody's business
-        del node.metadata_props[:]
-    for value in graph.graph.value_info:
-        del value.metadata_props[:]
+    for part in (graph.graph, *graph.functions):  # where the exporter's files lie is not told
+        for item in (*part.node, *part.value_info):
+            del item.metadata_props[:]
     return graph
 
 

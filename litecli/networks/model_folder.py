@@ -22,7 +22,7 @@ from litecli.config import (
     TASK_GRAPH,
     WEIGHTS_FILE,
     ModelConfig,
-    head_of,
+    head_of_learner,
 )
 from litecli.errors import ExitCode, LiteError
 from litecli.networks import backbone as backbones
@@ -154,7 +154,7 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
 def described_head(config: ModelConfig) -> str:
     """The head that a learner of a model folder was trained with; of older ones, the usual one."""
     usual = "cosine" if config.head == "auto" else config.head
-    return config.trained_head or head_of(config.learner, usual)
+    return config.trained_head or head_of_learner(config.learner, usual)
 
 
 def model_config(name: str, model: FewShotModel, learner: str, head: str) -> ModelConfig:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from litecli.config import TrainConfig, head_of
+from litecli.config import TrainConfig, head_of_learner
 from litecli.evaluation.evaluation import mean_and_interval
 from litecli.networks import backbone as backbones
 from litecli.networks.model import FewShotModel
@@ -32,7 +32,7 @@ def write_best(
     copy = FewShotModel(replace(own, network=network), model.head, model.has_film)
     copy.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
     name = Path(config.out).name
-    described = model_config(name, copy, config.learner, head_of(config.learner, "auto"))
+    described = model_config(name, copy, config.learner, head_of_learner(config.learner, "auto"))
     origin = f"litecli meta-train on {data.summary()}; {described.origin}"
     checked = f"{checks(way, accuracies, data.overlaps)}, {where}"
     card = (

@@ -15,7 +15,7 @@ from litecli.training import planning
 from litecli.training.best_model import write_best
 from litecli.training.events import Event, Finished, Stepped, Validated, Validating
 from litecli.training.meter import measured_peak
-from litecli.training.run_folder import Progress, RunFolder
+from litecli.training.run_folder import RunFolder, RunProgress
 from litecli.training.stages import Stage, state_tensors
 from litecli.training.validation import validate
 
@@ -32,7 +32,7 @@ class Run:
         model: FewShotModel,
         data: TrainingData,
         stages: list[Stage],
-        progress: Progress,
+        progress: RunProgress,
         bf16: bool,
     ) -> None:
         self.config, self.folder, self.model, self.data = config, folder, model, data

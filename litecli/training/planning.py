@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from litecli import memory
-from litecli.config import TrainConfig, head_of
+from litecli.config import TrainConfig, head_of_learner
 from litecli.errors import ExitCode, LiteError
 from litecli.networks import backbone
 from litecli.networks.devices import resolve_device, use_bf16
@@ -53,7 +53,7 @@ def plan(config: TrainConfig) -> Plan:
         photos = sum(len(pool) for s in named for pool in (*s.support, *(s.query or ())))
         data = f"{photos} photos of {classes} classes in {', '.join(config.data)}"
     task = task_size.largest_task(config.episodes, sources)
-    model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
+    model = FewShotModel(built, head_of_learner(config.learner, config.head), config.uses_film)
     fixed, graphs = task_cost.weight_bytes(config, model), task_cost.graphs_of(config, model)
     everything = task.support + task.query
     whole = replace(config, gradient="full", chunk=everything, query_batch=everything)

@@ -30,7 +30,7 @@ LOCK_FILE = ".lock"
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Where a run stands: the next step to take is `step` of stage number `stage`."""
 
     stage: int = 0
@@ -94,7 +94,7 @@ class RunFolder:
         storage.atomic_write(self.path / "recipe.toml", to_toml(config).encode())
 
     def save(
-        self, progress: Progress, tensors: Mapping[str, np.ndarray], config: TrainConfig
+        self, progress: RunProgress, tensors: Mapping[str, np.ndarray], config: TrainConfig
     ) -> None:
         """Write the state; what was last/ becomes prev/."""
         metadata = {"progress": json.dumps(asdict(progress)), "config": json.dumps(asdict(config))}
@@ -107,13 +107,13 @@ class RunFolder:
         fresh.rename(last)
         self._write_metrics()
 
-    def load(self, config: TrainConfig) -> tuple[Progress, dict[str, np.ndarray]]:
+    def load(self, config: TrainConfig) -> tuple[RunProgress, dict[str, np.ndarray]]:
         """The newest whole state; LiteError when there is none or the settings have changed."""
         for name in ("last", "prev"):
             path = self.path / name / STATE_FILE
             try:
                 tensors, metadata = storage.read_tensors(path)
-                progress = Progress(**json.loads(metadata["progress"]))
+                progress = RunProgress(**json.loads(metadata["progress"]))
                 before = json.loads(metadata["config"])
             except (LiteError, ValueError, KeyError, TypeError):
                 if path.exists():  # a crash while saving leaves none, and nothing to wonder at
@@ -162,7 +162,7 @@ class RunFolder:
         writer.writerows(self.rows)
         storage.atomic_write(self.path / "metrics.csv", text.getvalue().encode())
 
-    def _read_metrics(self, progress: Progress) -> None:
+    def _read_metrics(self, progress: RunProgress) -> None:
         """Keep the lines of steps that are not taken again."""
         path = self.path / "metrics.csv"
         if not path.exists():

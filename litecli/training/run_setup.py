@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from litecli import threads
-from litecli.config import TrainConfig, head_of
+from litecli.config import TrainConfig, head_of_learner
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_library import find_model
 from litecli.networks import backbone as backbones
@@ -28,7 +28,7 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
             config.backbone, config.weights, config.image_size, offline, config.pooled
         )
         check_learnable(config, built.network)
-        model = FewShotModel(built, head_of(config.learner, config.head), config.uses_film)
+        model = FewShotModel(built, head_of_learner(config.learner, config.head), config.uses_film)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model

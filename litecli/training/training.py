@@ -30,7 +30,7 @@ from litecli.training.episodic import EpisodicStage
 from litecli.training.events import Event, Started
 from litecli.training.loop import Run
 from litecli.training.ranks import Ranks
-from litecli.training.run_folder import STATE_FILE, Progress, RunFolder
+from litecli.training.run_folder import STATE_FILE, RunFolder, RunProgress
 from litecli.training.run_setup import initial_model, prepared_data, prepared_teacher
 from litecli.training.stages import Stage, restore
 from litecli.training.supervised import SupervisedStage
@@ -85,7 +85,7 @@ def _lead(
             SupervisedStage(model, config, data.squares, data.training, taught, bf16, atlas)
         )
     stages.append(EpisodicStage(model, config, data.squares, data.training, bf16, ranks))
-    progress, resumed = Progress(), saved is not None
+    progress, resumed = RunProgress(), saved is not None
     if saved is not None:
         progress = saved[0]
         stage = stages[progress.stage]

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import torch
 
 from litecli import lite
-from litecli.config import FILM_LEARNERS, head_of
+from litecli.config import FILM_LEARNERS, head_of_learner
 from litecli.image_stream import parts
 from litecli.networks import backbone
 from litecli.networks.devices import resolve_device
@@ -37,7 +37,7 @@ def task_and_floor(
     device = resolve_device(arguments.device)
     film = learner_name in FILM_LEARNERS
     built = backbone.build(arguments.backbone, "none", arguments.size)
-    model = FewShotModel(built, head_of(learner_name, "cosine"), film).to(device)
+    model = FewShotModel(built, head_of_learner(learner_name, "cosine"), film).to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = model.functions(arguments.bf16)
     labels = torch.arange(arguments.support) % WAY
