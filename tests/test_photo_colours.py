@@ -71,7 +71,9 @@ def test_embedded_profile_is_converted_to_srgb(kind):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("profile", [b"not a profile", swapped_profile()[:200]])
+@pytest.mark.parametrize(  # a profile holds the second it was made in, which is no test's name
+    "profile", [b"not a profile", swapped_profile()[:200]], ids=["text", "cut off"]
+)
 def test_broken_profile_is_ignored(kind, profile):
     red, _, blue = pixel(encode(Image.new("RGB", (64, 64), RED), kind, icc_profile=profile))
     assert red > 240 and blue < 15
