@@ -74,9 +74,8 @@ def export(network: nn.Module, image_size: int, prefix: str = PREFIX) -> onnx.Mo
         fold_constants(program.model, should_fold=partial(_touches_no_weight, prefix=prefix))
         RemoveUnusedNodesPass()(program.model)
         graph = onnx_ir.to_proto(program.model)
-    for part in (graph.graph, *graph.functions):  # where the exporter's files lie is not told
-        for item in (*part.node, *part.value_info):
-            del item.metadata_props[:]
+    for part in (graph.graph, *graph.functions):
+        _forget_origins(part)
     return graph
 
 
@@ -122,6 +121,16 @@ def _batch_norm(
     statistics = running_mean, running_var
     outputs: Any = opset18.BatchNormalization(input, weight, bias, *statistics, epsilon=eps)
     return outputs[0], *map(opset18.Identity, statistics)  # nobody reads these two
+
+
+def _forget_origins(part: onnx.GraphProto | onnx.FunctionProto) -> None:
+    """Drop what the exporter noted of each node and value, where its own files lie among it."""
+    for item in (*part.node, *part.value_info):
+        del item.metadata_props[:]
+    for node in part.node:
+        for attribute in node.attribute:  # the body of a loop, say
+            if attribute.HasField("g"):
+                _forget_origins(attribute.g)
 
 
 def _touches_no_weight(node: onnx_ir.Node, prefix: str) -> bool | None:
