@@ -71,6 +71,7 @@ class ModelConfig:
     head: str = "auto"  # the head `adapt` and `evaluate` use unless told otherwise
     trained_head: str = ""  # the head that its episodes trained; "" where none did
     pooled: bool = False  # the network without the layers that follow its pooling
+    projected: bool = False  # a linear map of its features, as wide, behind it
     film: tuple[str, ...] = ()  # norm layers that get new values from each support set
     inner_steps: int = 0  # a model of maml: its gradient steps on a support set, and their rate
     inner_lr: float = 0.0
@@ -108,8 +109,8 @@ def _check_model(config: ModelConfig) -> None:
         raise TypeError("a text field is not a string")
     if type(seen.image_size) is not int or not 8 <= seen.image_size <= LARGEST_IMAGE:
         raise ValueError(f"image_size {seen.image_size}")
-    if type(config.pooled) is not bool:
-        raise TypeError(f"pooled {config.pooled}")
+    if type(config.pooled) is not bool or type(config.projected) is not bool:
+        raise TypeError(f"pooled {config.pooled}, projected {config.projected}")
     if type(config.num_features) is not int or config.num_features < 1:
         raise ValueError(f"num_features {config.num_features}")
     if not 0.1 <= seen.crop_pct <= 1 or seen.interpolation not in ("bicubic", "bilinear"):
@@ -168,6 +169,18 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class ImitationConfig:
+    """Tasks without labels, in place of the others; no `teacher` leaves them out."""
+
+    teacher: tuple[str, ...] = ()  # litecli models (names or folders): how alike they find pictures
+    support: int = 100  # pictures of any collection, each a class of its own
+    query: int = 40
+    power: float = 1.5  # of the teachers' cosines; above 1, what is hardly alike is not at all
+    mix: float = 0.0  # share of pictures put together from several images
+    balance: float = 0.0  # as in the supervised stage
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One `litecli meta-train` run, resolved: with it and the data the run can be repeated."""
 
@@ -179,6 +192,7 @@ class TrainConfig:
     backbone: str = "mobilenetv4_conv_small"
     weights: str = "auto"
     pooled: bool = False  # leave out what timm puts between the pooling and its classifier
+    projection: bool = False  # a linear map behind the features, which learns as a head does
     image_size: int = 224
     gradient: str = "lite"
     lite_h: int = 40
@@ -206,6 +220,7 @@ class TrainConfig:
     seed: int = 0
     workers: int = 0  # decoding threads; 0 = one per core
     device: str = "auto"
+    imitation: ImitationConfig = ImitationConfig()
     pretrain: PretrainConfig = PretrainConfig()
 
     @property

@@ -9,6 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
+from litecli.config import ModelConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.networks import backbone, weights
 
@@ -50,8 +51,9 @@ def test_a_network_without_pretrained_weights_says_so(
 
 
 def test_an_architecture_this_timm_does_not_know_is_refused() -> None:
+    tomorrows = ModelConfig("later", "network_of_tomorrow", 8)
     with pytest.raises(LiteError, match="network_of_tomorrow") as caught:
-        backbone.rebuild("network_of_tomorrow", {})
+        backbone.rebuild(tomorrows)
     assert caught.value.code == ExitCode.MISSING
 
 
@@ -159,7 +161,7 @@ def test_a_timm_folder_keeps_its_arguments_and_preprocessing(tmp_path: Path) -> 
     with torch.no_grad():
         torch.testing.assert_close(built.network(images), original(images))
         assert not torch.allclose(network(3)(images), original(images))
-        again = backbone.rebuild(built.architecture, built.architecture_args).eval()
+        again = backbone.rebuild(built).eval()
         again.load_state_dict(built.network.state_dict())
         torch.testing.assert_close(again(images), original(images))
     assert built.preprocess.image_size == 48 and built.preprocess.crop_pct == 0.9

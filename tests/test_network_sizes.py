@@ -16,7 +16,7 @@ from .small_networks import network, refusal, save_safetensors, write_timm_folde
 def test_a_network_of_fixed_size_is_made_for_the_size_asked_for() -> None:
     built = backbone.build("vit_tiny_patch16_224", "none", 64)
     assert built.preprocess.image_size == 64
-    again = backbone.rebuild(built.architecture, built.architecture_args)
+    again = backbone.rebuild(built)
     again.load_state_dict(built.network.state_dict())
     assert again(torch.zeros(1, 3, 64, 64)).shape == (1, built.num_features)
 
@@ -67,7 +67,7 @@ def test_a_network_of_fixed_size_takes_weights_of_another_size(
     images = torch.randn(2, 3, side, side)
     with torch.no_grad():
         torch.testing.assert_close(built.network(images), expected(images))
-        again = backbone.rebuild(built.architecture, built.architecture_args).eval()
+        again = backbone.rebuild(built).eval()
         again.load_state_dict(built.network.state_dict())
         torch.testing.assert_close(again(images), expected(images))
     assert built.preprocess.image_size == side

@@ -88,7 +88,7 @@ def test_what_was_fitted_stays_when_the_run_is_resumed(made_up: list[int], monke
 
 def test_small_tasks_are_not_rehearsed_as_large_ones(made_up: list[int]) -> None:
     sources = [Source("small", ("a", "b"), (tuple(range(6)), tuple(range(6, 10))))]
-    assert task_size.largest_task(TASK, sources) == (2, 10, 8)
+    assert task_size.largest_task(config_of(), sources) == (2, 10, 8)
     fit(config_of(), model_of(), sources, False)
     assert max(made_up) == max(len(part) for part in parts(10, 40))
 

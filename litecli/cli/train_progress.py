@@ -131,9 +131,12 @@ def show_plan(out: Output, config: TrainConfig) -> None:
         out.record({"schema": SCHEMA, "event": "plan", "config": asdict(config), **asdict(plan)})
     tasks = config.episodes
     out.result(f"Data      {plan.data}")
+    shape = f"{tasks.way_min}-{tasks.way_max} classes, at most"
+    if config.imitation.teacher:
+        shape = f"no labels but what {', '.join(config.imitation.teacher)} find alike,"
     out.result(
-        f"Tasks     {config.tasks}, {tasks.way_min}-{tasks.way_max} classes, at most "
-        f"{plan.support} support and {plan.query} query photos of {config.image_size} px"
+        f"Tasks     {config.tasks}, {shape} {plan.support} support and {plan.query} query photos "
+        f"of {config.image_size} px"
     )
     out.result(f"Learner   {_learner(config)}")
     back = f"{config.gradient}, {plan.backward} of {plan.support} photos go back"
@@ -161,4 +164,5 @@ def _learner(config: TrainConfig) -> str:
     head = "a linear head of the task's own" if config.learner == "maml" else f"head {config.head}"
     parts = [config.learner, head, config.backbone]
     parts += ["FiLM"] * config.uses_film
+    parts += ["a projection"] * config.projection
     return ", ".join(parts + ["the network frozen"] * (config.backbone_lr == 0))

@@ -40,6 +40,11 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "smallest_crop": (0, 1, "smallest_crop"),
     "seed": (0, LARGEST_SEED, "--seed"),
     "workers": (0, 1024, "--workers"),
+    "imitation.support": (1, 100_000, "imitation.support"),
+    "imitation.query": (1, 100_000, "imitation.query"),
+    "imitation.power": (0, 100, "imitation.power"),
+    "imitation.mix": (0, 1, "imitation.mix"),
+    "imitation.balance": (0, 1, "imitation.balance"),
     "pretrain.images": (0, LARGEST, "--pretrain-images"),
     "pretrain.batch": (2, 100_000, "pretrain.batch"),  # batch statistics of one say nothing
     "pretrain.lr": (0, 10, "pretrain.lr"),
@@ -54,7 +59,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.teacher_weight": (0, 1000, "pretrain.teacher_weight"),
     "pretrain.map_weight": (0, 1000, "pretrain.map_weight"),
 }
-ABOVE = ("lr", "pretrain.lr")  # their least is already too little
+ABOVE = ("lr", "pretrain.lr", "imitation.power")  # their least is already too little
 
 
 def check(config: TrainConfig) -> TrainConfig:
@@ -69,7 +74,8 @@ def check(config: TrainConfig) -> TrainConfig:
                 f"--{name} takes {', '.join(allowed)}.",
                 code=ExitCode.USAGE,
             )
-    paths = (*config.data, config.val, config.out, config.weights, *config.pretrain.teacher)
+    teachers = (*config.pretrain.teacher, *config.imitation.teacher)
+    paths = (*config.data, config.val, config.out, config.weights, *teachers)
     for path in paths:
         if path.encode(errors="replace").decode() != path:
             raise LiteError(
@@ -103,6 +109,13 @@ def check(config: TrainConfig) -> TrainConfig:
             "--teacher is for the supervised stage, and there is none: --pretrain-images is 0.",
             "In it the network also learns to predict the teacher's features.",
             "--pretrain-images 100000, or leave --teacher out",
+            code=ExitCode.USAGE,
+        )
+    if config.imitation.teacher and (config.learner == "maml" or config.gradient == "small-task"):
+        raise LiteError(
+            "The tasks of [imitation] have no labels: there are no classes to take photos from.",
+            "maml learns labels, and a small task keeps a photo of each class.",
+            "--learner protonets with --gradient lite, or no [imitation]",
             code=ExitCode.USAGE,
         )
     if config.learner == "maml" and config.film == "on":

@@ -210,9 +210,8 @@ def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]
 
 def network_macs(model: Model) -> int:
     """Multiply-accumulates of the model's network for one look at a photo."""
-    config = model.config
-    network = backbone.rebuild(config.architecture, config.architecture_args, config.pooled)
-    return count_macs(network.eval(), config.preprocess.image_size)
+    network = backbone.rebuild(model.config)
+    return count_macs(network.eval(), model.config.preprocess.image_size)
 
 
 def mean_and_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from litecli.config import MODEL_KEY, WEIGHTS_FILE, ModelConfig, Preprocess
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import read_config
 from litecli.networks import timm_networks
-from litecli.networks.parts import leave_out_head, num_features
+from litecli.networks.parts import leave_out_head, num_features, project
 from litecli.networks.weights import load_into
 
 
@@ -34,6 +34,7 @@ class Backbone:
     licence: str
     origin: str  # where its weights come from, one line
     pooled: bool = False  # without the layers that timm puts after the pooling
+    projected: bool = False  # with a linear map of the features behind them
 
 
 def build(
@@ -81,7 +82,7 @@ def build(
 
 def from_model(folder: Path, config: ModelConfig) -> Backbone:
     """The network of a litecli model folder; LiteError (MISSING) when its weights do not fit."""
-    network = rebuild(config.architecture, config.architecture_args, config.pooled).eval()
+    network = rebuild(config).eval()
     load_into(network, folder / WEIGHTS_FILE)
     return Backbone(
         network=network,
@@ -92,18 +93,25 @@ def from_model(folder: Path, config: ModelConfig) -> Backbone:
         licence=config.licence,
         origin=config.origin,
         pooled=config.pooled,
+        projected=config.projected,
     )
 
 
-def rebuild(
-    architecture: str, architecture_args: Mapping[str, Any], pooled: bool = False
-) -> nn.Module:
+def rebuild(described: ModelConfig | Backbone) -> nn.Module:
     """The network of a model folder's config, with weights still to be loaded.
 
     Raises LiteError (MISSING) when this timm does not know the architecture.
     """
-    timm_networks.check_known(architecture)
-    return _created(architecture, architecture_args, pooled)
+    timm_networks.check_known(described.architecture)
+    network = _created(described.architecture, described.architecture_args, described.pooled)
+    return project(network, described.num_features) if described.projected else network
+
+
+def with_projection(built: Backbone) -> Backbone:
+    """The same with a projection behind it, if it has none: the identity (see `parts.project`)."""
+    if not built.projected:
+        project(built.network, built.num_features)
+    return replace(built, projected=True)
 
 
 def _created(architecture: str, arguments: Mapping[str, Any], pooled: bool) -> nn.Module:
@@ -123,6 +131,12 @@ def _from_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone
 def _from_litecli_folder(folder: Path, image_size: int | None, pooled: bool) -> Backbone:
     """The network of a litecli model, to be trained on, perhaps at another size of its images."""
     config = read_config(folder)
+    if config.projected and pooled and not config.pooled:
+        raise LiteError(
+            f"{folder} has a projection of the features that --pooled leaves out.",
+            fix="the same without --pooled",
+            code=ExitCode.USAGE,
+        )
     usual_size = config.preprocess.image_size
     seen = replace(config.preprocess, image_size=image_size or usual_size)
     wanted = replace(config, preprocess=seen, pooled=config.pooled or pooled)

@@ -17,6 +17,7 @@ from litecli.lite import Learner
 from litecli.networks.backbone import Backbone
 from litecli.networks.devices import depthwise_in_fp32
 from litecli.networks.film import Generator, SetEncoder, check_film
+from litecli.networks.parts import projection_name
 
 # What a head's scores are multiplied by before the softmax, at the start of training. Cosines and
 # ridge outputs live within -1 to 1 and are stretched, by 10. Squared distances of pretrained
@@ -52,6 +53,20 @@ class FewShotModel(nn.Module):
     def has_film(self) -> bool:
         """Whether a support set gives the network's norm layers new values."""
         return self.generator is not None
+
+    @property
+    def projection(self) -> list[nn.Parameter]:
+        """The weights of a projection behind the network: new to it, they learn as a head does."""
+        if not self.backbone.projected:
+            return []
+        return list(self.network.get_submodule(projection_name(self.network)).parameters())
+
+    def ask_for_gradients(self, network: bool) -> None:
+        """Of everything in episodes, but of the network's own weights only with `network`."""
+        self.requires_grad_(True)
+        self.network.requires_grad_(network)
+        for parameter in self.projection:
+            parameter.requires_grad_(True)
 
     def train(self, mode: bool = True) -> "FewShotModel":
         """Training mode concerns gradients only; the layers stay in evaluation mode."""

@@ -169,6 +169,7 @@ def model_config(name: str, model: FewShotModel, learner: str, head: str) -> Mod
         learner=learner,
         head=head,
         pooled=described.pooled,
+        projected=described.projected,
         film=tuple(layer.name for layer in model.generator.layers) if model.generator else (),
         licence=described.licence,
         origin=described.origin,

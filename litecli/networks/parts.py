@@ -28,6 +28,34 @@ def leave_out_head(network: nn.Module) -> nn.Module:
     return network
 
 
+def projection_name(network: nn.Module) -> str:
+    """Where timm's classifier would be, from which the features come: a projection's place.
+
+    Raises LiteError (USAGE) for a network that has no one such place.
+    """
+    place = network.get_classifier()  # type: ignore[operator]
+    names = [name for name, module in network.named_modules() if module is place and name]
+    if len(names) != 1:
+        raise LiteError(
+            f"{type(network).__name__} has no one place for a projection.",
+            "timm does not say where its classifier would be.",
+            "the same with projection = false",
+            code=ExitCode.USAGE,
+        )
+    return names[0]
+
+
+def project(network: nn.Module, num_features: int) -> nn.Module:
+    """The network with a linear map of its features [B, D] to as many, at first the identity.
+
+    Changes `network`, also returned. Raises LiteError as `projection_name`.
+    """
+    layer = nn.Linear(num_features, num_features, bias=False)
+    nn.init.eye_(layer.weight)
+    network.set_submodule(projection_name(network), layer)
+    return network
+
+
 def num_features(name: str, network: nn.Module, image_size: int, usual_size: int) -> int:
     """D of the network's features [B, D]; LiteError (USAGE) where it cannot give them."""
     try:

@@ -7,6 +7,7 @@ supervised.py          the stage before the episodes
 supervised_batches.py  the pictures that it learns from
 teacher.py             what teacher networks make of the pictures
 episodic.py            the stage of LITE episodes
+imitation.py           tasks for it that teachers answer, without labels
 validation.py          accuracy while a model trains
 best_model.py          the best weights as a model
 run_folder.py          what a run leaves behind

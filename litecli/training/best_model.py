@@ -28,8 +28,7 @@ def write_best(
     `where` names the step; `accuracies` are fractions, one a validation task of `way` classes.
     """
     own = model.backbone
-    network = backbones.rebuild(own.architecture, own.architecture_args, own.pooled)
-    copy = FewShotModel(replace(own, network=network), model.head, model.has_film)
+    copy = FewShotModel(replace(own, network=backbones.rebuild(own)), model.head, model.has_film)
     copy.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
     name = Path(config.out).name
     described = model_config(name, copy, config.learner, head_of_learner(config.learner, "auto"))

@@ -16,12 +16,16 @@ from litecli.lite import Subset, Task
 from litecli.networks.model import FewShotModel
 from litecli.pictures.augment import View
 from litecli.tasks.episodes import Episode, Source, sample_episode
+from litecli.training.imitation import ImitationTasks
 from litecli.training.ranks import ALONE, Ranks
 from litecli.training.stages import Squares, hash_seed, restore, schedule, set_lr, state_tensors
 
 
 class EpisodicStage:
-    """Few-shot tasks with the support gradient of lite.py; `tasks_per_step` tasks a step."""
+    """Few-shot tasks with the support gradient of lite.py; `tasks_per_step` tasks a step.
+
+    With `imitation` its tasks come instead of labelled ones.
+    """
 
     name = "episodes"
     settled = True
@@ -34,16 +38,21 @@ class EpisodicStage:
         sources: Sequence[Source],
         bf16: bool,
         ranks: Ranks = ALONE,
+        imitation: ImitationTasks | None = None,
     ) -> None:
         self.model, self.config, self.squares, self.sources = model, config, squares, sources
-        self.bf16, self.ranks = bf16, ranks
+        self.bf16, self.ranks, self.imitation = bf16, ranks, imitation
         self.num_steps = math.ceil(config.tasks / config.tasks_per_step)
         self.extra = nn.ModuleDict()
         # A network that does not learn is not merely given rate 0: its backward pass is saved too.
-        learned = list(model.network.parameters()) if config.backbone_lr > 0 else []
+        projection = model.projection
+        later = set(map(id, projection))
+        own = [p for p in model.network.parameters() if id(p) not in later]
+        learned = own if config.backbone_lr > 0 else []
         new = [p for name, p in model.named_parameters() if not name.startswith("network.")]
         self.optimizer = torch.optim.Adam(
-            [{"params": learned, "scale": config.backbone_lr}, {"params": new}], lr=config.lr
+            [{"params": learned, "scale": config.backbone_lr}, {"params": new + projection}],
+            lr=config.lr,
         )
 
     def steps(self, first: int) -> Iterator[float]:
@@ -53,7 +62,7 @@ class EpisodicStage:
             if not self.ranks.leads:
                 restore(self, self.model, tensors)
         per_step = self.config.tasks_per_step
-        self.model.network.requires_grad_(self.config.backbone_lr > 0)
+        self.model.ask_for_gradients(network=self.config.backbone_lr > 0)
         for step in range(first, self.num_steps):
             set_lr(self.optimizer, schedule(step, self.num_steps, self.config.warmup))
             self.optimizer.zero_grad(set_to_none=True)
@@ -80,12 +89,17 @@ class EpisodicStage:
     def task_step(self, k: int, scale: float) -> float:
         """Add `scale` x the gradient of task k to `.grad`; return its mean query loss."""
         config = self.config
-        episode = sample_episode(self.sources, config.episodes, config.seed, k)
         generator = torch.Generator().manual_seed(hash_seed(config.seed, k))
         gradient = config.gradient
-        if gradient == "small-task":
-            episode, gradient = small_task(episode, config.lite_h, generator), "exact"
-        task, learner = self.task(episode, k), self.model.functions(self.bf16)
+        if self.imitation is not None:
+            task, learner = self.imitation.task(k), self.imitation.learner(self.bf16)
+            labels = torch.arange(config.imitation.support)
+        else:
+            episode = sample_episode(self.sources, config.episodes, config.seed, k)
+            if gradient == "small-task":
+                episode, gradient = small_task(episode, config.lite_h, generator), "exact"
+            task, learner = self.task(episode, k), self.model.functions(self.bf16)
+            labels = torch.from_numpy(episode.support_labels)
         if config.learner == "maml":
             return maml_backward(
                 task,
@@ -103,7 +117,6 @@ class EpisodicStage:
             return lite.task_backward_full(task, learner, scale=scale)
 
         def subset() -> Subset:
-            labels = torch.from_numpy(episode.support_labels)
             return lite.draw_subset(gradient, labels, config.lite_h, generator, config.stratified)
 
         return lite.task_backward(

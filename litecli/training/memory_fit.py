@@ -24,15 +24,15 @@ def fit(
     when the run cannot fit, with what it needs; USAGE on a device that does not tell, or with
     teachers.
     """
-    if config.pretrain.teacher:
+    if config.pretrain.teacher or config.imitation.teacher:
         raise LiteError(
             "--memory cannot foresee what teachers take.",
             "They are loaded after the rehearsal, beside the run.",
-            "leave --memory out; a smaller batch in [pretrain] takes less",
+            "leave --memory out; a smaller batch in [pretrain], and --chunk, take less",
             code=ExitCode.USAGE,
         )
     limit = memory.read_size(config.memory)
-    task = largest_task(config.episodes, sources)
+    task = largest_task(config, sources)
     most = at_once(config, task)
     full = config.gradient == "full"
     rehearsal = Rehearsal(config, model, bf16)

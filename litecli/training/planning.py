@@ -42,6 +42,7 @@ def plan(config: TrainConfig) -> Plan:
     """Read the names of the data and build the network; raises LiteError as training would."""
     built = _network(config)
     check_learnable(config, built.network)
+    built = backbone.with_projection(built) if config.projection else built
     dataset, held_out = training_data.run_dataset(config)
     every_photo = np.ones(len(dataset.paths), bool)  # none has been looked at
     parts = training_data.divided(config, dataset, held_out, every_photo)
@@ -52,7 +53,7 @@ def plan(config: TrainConfig) -> Plan:
         classes = sum(len(source.classes) for source in named)
         photos = sum(len(pool) for s in named for pool in (*s.support, *(s.query or ())))
         data = f"{photos} photos of {classes} classes in {', '.join(config.data)}"
-    task = task_size.largest_task(config.episodes, sources)
+    task = task_size.largest_task(config, sources)
     model = FewShotModel(built, head_of_learner(config.learner, config.head), config.uses_film)
     fixed, graphs = task_cost.weight_bytes(config, model), task_cost.graphs_of(config, model)
     everything = task.support + task.query
@@ -103,7 +104,7 @@ def out_of_memory(
     for that either, the advice has no numbers.
     """
     device = model.log_scale.device
-    task = task_size.largest_task(config.episodes, sources)
+    task = task_size.largest_task(config, sources)
     # The supervised stage trains the network whatever the tasks do.
     trained = replace(config, backbone_lr=1.0) if stage == "supervised" else config
     counted = True

@@ -105,7 +105,7 @@ class Rehearsal:
         ]
         parameters = list(self.model.parameters())
         learned = [parameter.requires_grad for parameter in parameters]
-        self.model.network.requires_grad_(self.config.backbone_lr > 0)
+        self.model.ask_for_gradients(network=self.config.backbone_lr > 0)
         memory.give_back()  # what smaller steps left behind is no use to this one
         self.meter.reset()
         # What Adam will remember of the weights is there while the graphs are.

@@ -14,9 +14,11 @@ from litecli.networks import backbone as backbones
 from litecli.networks.model import FewShotModel
 from litecli.networks.parts import batch_norm_layers
 from litecli.pictures import gpu_decoding
+from litecli.pictures.atlas import atlas_for
 from litecli.pictures.training_data import TrainingData, open_data
 from litecli.training import teacher
 from litecli.training.events import Preparing
+from litecli.training.imitation import ImitationTasks
 from litecli.training.teacher import KeptTeacher, LiveTeacher
 
 
@@ -28,6 +30,8 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
             config.backbone, config.weights, config.image_size, offline, config.pooled
         )
         check_learnable(config, built.network)
+        if config.projection:
+            built = backbones.with_projection(built)
         model = FewShotModel(built, head_of_learner(config.learner, config.head), config.uses_film)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -79,3 +83,15 @@ def prepared_teacher(
     width = sum(model.config.num_features for model in models)
     features = teacher.read_features(cache, views, len(data.store), width)
     return KeptTeacher(features, data.store.sides, config.seed)
+
+
+def imitation_tasks(
+    model: FewShotModel, config: TrainConfig, data: TrainingData, bf16: bool
+) -> ImitationTasks | None:
+    """The tasks without labels, if there is a teacher for them; raises as `prepared_teacher`."""
+    names, device = config.imitation.teacher, model.log_scale.device
+    if not names:
+        return None
+    taught = LiveTeacher([find_model(name) for name in names], device, bf16, with_maps=False)
+    atlas = atlas_for(data.store, device)
+    return ImitationTasks(model, config, data.squares, data.training, taught, atlas)

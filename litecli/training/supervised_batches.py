@@ -12,6 +12,7 @@ from litecli.config import TrainConfig
 from litecli.pictures.atlas import Atlas
 from litecli.pictures.composites import Pictures, draw_pictures, picture
 from litecli.tasks.episodes import Source
+from litecli.threads import in_order
 from litecli.training.stages import Squares
 from litecli.training.teacher import KeptTeacher, LiveTeacher
 
@@ -49,8 +50,7 @@ class Batches:
         self.numbers, self.labels = labelled_images(sources)
         self.num_classes = int(self.labels.max(initial=0)) + 1
         self.num_steps = math.ceil(config.pretrain.images / config.pretrain.batch)
-        self._sides = np.zeros(int(self.numbers.max(initial=-1)) + 1, np.int64)
-        self._sides[self.numbers] = [len(squares(int(n))) for n in self.numbers]
+        self._sides = square_sides(self.numbers, squares)
         self._shares = image_shares(sources, config.pretrain.balance)
         self._orders: dict[int, np.ndarray] = {}  # epoch -> its order
 
@@ -71,14 +71,8 @@ class Batches:
             pictures = draw_pictures(self.numbers[picked], self._sides, mix, smallest, rng)
         lights = rng.uniform(-1.0, 1.0, size=(size, 4)).astype(np.float32)
         labels = np.where(pictures.single, self.labels[picked], NO_LABEL)
-        pixels = self._pixels(pictures, side)
+        pixels = rendered(pictures, side, self.squares, self.atlas)
         return Batch(pixels, *map(torch.from_numpy, (lights, labels, targets)))
-
-    def _pixels(self, pictures: Pictures, side: int) -> Tensor:
-        if self.atlas is not None:
-            return self.atlas.render(pictures, side)
-        made = [picture(pictures, row, self.squares, side) for row in range(len(pictures))]
-        return torch.stack(made)
 
     def _shuffled(self, epoch: int) -> np.ndarray:
         # One epoch's order is asked for by every batch of it: the last two are kept.
@@ -93,6 +87,27 @@ class Batches:
             self._orders[epoch] = order
             self._orders.pop(epoch - 2, None)
         return order
+
+
+def square_sides(numbers: np.ndarray, squares: Squares) -> np.ndarray:
+    """Sides of the squares of images `numbers` [n], by number; 0 of the others."""
+    sides = np.zeros(int(numbers.max(initial=-1)) + 1, np.int64)
+    sides[numbers] = [len(squares(int(n))) for n in numbers]
+    return sides
+
+
+def rendered(
+    pictures: Pictures, side: int, squares: Squares, atlas: Atlas | None, threads: int = 1
+) -> Tensor:
+    """Pictures as pixels [B, 3, side, side] in 0 to 255: made by the atlas, or in `threads`."""
+    if atlas is not None:
+        return atlas.render(pictures, side)
+
+    def made(row: int) -> Tensor:
+        return picture(pictures, row, squares, side)
+
+    rows = range(len(pictures))
+    return torch.stack(list(map(made, rows) if threads == 1 else in_order(made, rows, threads)))
 
 
 def smallest_crops(sides: np.ndarray) -> np.ndarray:

@@ -26,6 +26,9 @@ def network_passes(config: TrainConfig, task: TaskSize) -> Passes:
     back = goes_back(config, task)
     if config.learner == "maml":  # one more photo tells how wide features are
         return Passes(1, config.inner_steps * back + task.query)
+    if config.projection and not (learns(config) or config.uses_film):  # none goes into it
+        again = task.query if config.gradient == "full" else goes_back(config, task) + task.query
+        return Passes(_kept(config, task) + again, 0)
     if not (learns(config) or config.uses_film):  # no gradient: one chunk is looked at for it
         whole = config.gradient == "full"
         return Passes(_kept(config, task) + task.query + (not whole) * min(back, config.chunk), 0)

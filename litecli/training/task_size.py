@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from litecli.config import EpisodeConfig, TrainConfig
+from litecli.config import TrainConfig
 from litecli.image_stream import parts
 from litecli.tasks.episodes import Source
 
@@ -19,8 +19,11 @@ class TaskSize(NamedTuple):
     query: int
 
 
-def largest_task(episodes: EpisodeConfig, sources: Sequence[Source]) -> TaskSize:
+def largest_task(config: TrainConfig, sources: Sequence[Source]) -> TaskSize:
     """The largest task that the sources allow (none: any would)."""
+    if config.imitation.teacher:
+        return TaskSize(config.imitation.support, config.imitation.support, config.imitation.query)
+    episodes = config.episodes
     way, support = episodes.way_max, episodes.support_max
     query = way * episodes.query
     if sources:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli import storage
+from litecli.heads.labelled import unit_rows
 from litecli.heads.mahalanobis_gradient import in_double
 from litecli.library.model_files import Model
 from litecli.networks import backbone
@@ -92,7 +93,8 @@ class LiveTeacher:
         for network in self.networks:
             depthwise_in_fp32(network)
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.width = sum(model.config.num_features for model in models)
+        self.widths = [model.config.num_features for model in models]
+        self.width = sum(self.widths)
         self.map_widths: list[int] = []  # channels of each map
         self._means: list[Tensor] = []
         self._stds: list[Tensor] = []
@@ -124,6 +126,14 @@ class LiveTeacher:
             for found, mean, std in zip(self._look(pixels), self._means, self._stds, strict=True)
         )
         return Lesson(features, maps)
+
+    def directions(self, pixels: Tensor) -> Tensor:
+        """Every teacher's features at length 1, side by side: [B, D] of pictures in 0 to 255.
+
+        An inner product of two pictures is then the sum of the teachers' cosines.
+        """
+        parts = self._look(pixels)[0].split(self.widths, dim=1)
+        return torch.cat([unit_rows(part) for part in parts], dim=1)
 
     @torch.no_grad()
     def _look(self, pixels: Tensor) -> list[Tensor]:

@@ -31,7 +31,12 @@ from litecli.training.events import Event, Started
 from litecli.training.loop import Run
 from litecli.training.ranks import Ranks
 from litecli.training.run_folder import STATE_FILE, RunFolder, RunProgress
-from litecli.training.run_setup import initial_model, prepared_data, prepared_teacher
+from litecli.training.run_setup import (
+    imitation_tasks,
+    initial_model,
+    prepared_data,
+    prepared_teacher,
+)
 from litecli.training.stages import Stage, restore
 from litecli.training.supervised import SupervisedStage
 from litecli.training.torchrun import joined
@@ -84,7 +89,10 @@ def _lead(
         stages.append(
             SupervisedStage(model, config, data.squares, data.training, taught, bf16, atlas)
         )
-    stages.append(EpisodicStage(model, config, data.squares, data.training, bf16, ranks))
+    unlabelled = imitation_tasks(model, config, data, bf16)
+    stages.append(
+        EpisodicStage(model, config, data.squares, data.training, bf16, ranks, unlabelled)
+    )
     progress, resumed = RunProgress(), saved is not None
     if saved is not None:
         progress = saved[0]
@@ -163,7 +171,10 @@ def _follow(ranks: Ranks) -> None:
                 )
             model = initial_model(config, ranks.device(resolve_device(config.device)), offline)
             data = shared_data(config, cache)
-            stage = EpisodicStage(model, config, data.squares, data.training, bf16, ranks)
+            unlabelled = imitation_tasks(model, config, data, bf16)
+            stage = EpisodicStage(
+                model, config, data.squares, data.training, bf16, ranks, unlabelled
+            )
         ranks.exchange(None)
         for _ in stage.steps(0):
             pass  # until the last step, or until rank 0 ends
