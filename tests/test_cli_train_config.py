@@ -51,6 +51,11 @@ def test_the_recipe_of_a_run_can_be_read_back(tmp_path: Path) -> None:
             ["mix needs a teacher", "teacher_views = 0"],
         ),
         ('[pretrain]\nmix = 0.5\nteacher = "m"\n', ["mix needs a teacher", "teacher_views = 0"]),
+        ("[imitation]\nmix = 0.5\n", ["need a teacher to answer them", "in [imitation]"]),
+        (
+            'learner = "maml"\n[imitation]\nteacher = "m"\n',
+            ["have no labels", "--learner protonets"],
+        ),
         ("tasks = 0\n", ["--tasks 0 is out of range: 1 or more"]),
     ],
 )
@@ -155,6 +160,10 @@ def test_no_number_takes_everything(name: str, value: float) -> None:
         ("pretrain.map_weight = nan", "pretrain.map_weight nan is out of range: from 0 to 1000"),
         ("pretrain.mix = 1.5", "pretrain.mix 1.5 is out of range: from 0 to 1"),
         ("pretrain.balance = -1", "pretrain.balance -1 is out of range: from 0 to 1"),
+        ("imitation.support = 0", "imitation.support 0 is out of range: from 1 to 100000"),
+        ("imitation.query = 0", "imitation.query 0 is out of range: from 1 to 100000"),
+        ("imitation.power = 0", "imitation.power 0 is out of range: above 0, at most 100"),
+        ("imitation.mix = nan", "imitation.mix nan is out of range: from 0 to 1"),
     ],
 )
 def test_bad_numbers_of_a_file_are_refused(run, line: str, words: str) -> None:

@@ -20,7 +20,7 @@ def test_every_setting_has_a_flag(trained) -> None:
         "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
         "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
         "--teacher u --val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu "
-        "--strict-split --memory 6GB --film on --pooled --inner-steps 4 --inner-lr 0.2"
+        "--strict-split --memory 6GB --film on --pooled --projection --inner-steps 4 --inner-lr 0.2"
     )
     assert trained("photos", "more", *flags.split())[0] == 0
     expected = with_values(
@@ -33,6 +33,7 @@ def test_every_setting_has_a_flag(trained) -> None:
             "backbone": "b",
             "weights": "w",
             "pooled": True,
+            "projection": True,
             "image_size": 96,
             "gradient": "exact",
             "lite_h": 16,
@@ -68,9 +69,8 @@ def test_every_setting_has_a_flag(trained) -> None:
         },
     )
     assert trained.config == expected
-    untouched = [
-        f.name for f in fields(TrainConfig) if f.name not in ("val_share", "smallest_crop")
-    ]
+    in_files = ("val_share", "smallest_crop", "imitation")
+    untouched = [f.name for f in fields(TrainConfig) if f.name not in in_files]
     default = TrainConfig()
     assert all(getattr(expected, name) != getattr(default, name) for name in untouched)
 

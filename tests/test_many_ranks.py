@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from litecli import storage
-from litecli.config import PretrainConfig, TrainConfig
+from litecli.config import ImitationConfig, PretrainConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import open_model
 from litecli.training import torchrun
 from litecli.training.run_folder import to_toml
 from litecli.training.training import meta_train
 
+from .small_models import write_network
 from .small_ranks import Launch, launch, launcher
 from .small_runs import NETWORK, SIDE, SMALL_RUN
 
@@ -123,6 +124,19 @@ def test_three_ranks_take_the_same_steps_as_one(
     assert weights[0]["threads"] == 1
     for name, value in weights[0].items():
         assert all(other[name].tobytes() == value.tobytes() for other in weights[1:]), name
+
+
+@posix
+def test_ranks_that_imitate_take_the_same_steps_as_one(
+    config: TrainConfig, quick: None, launch: Launch, tmp_path: Path
+) -> None:
+    teacher = write_network(tmp_path / "teacher").folder
+    shape = ImitationConfig((str(teacher),), support=6, query=3, mix=0.5)
+    alone = replace(config, imitation=shape, projection=True, out=str(tmp_path / "alone"))
+    list(meta_train(alone))
+    shared = replace(alone, out=str(tmp_path / "shared"))
+    assert launch(shared, 2).codes == [0, 0]
+    assert_same_run(shared, alone)
 
 
 @posix

@@ -92,6 +92,14 @@ def meta_train(
         bool | None,
         _flag("Features from before the network's last, widening layer.", NETWORK, "--pooled"),
     ] = None,
+    projection: Annotated[
+        bool | None,
+        _flag(
+            "A linear map behind the features, which learns as a head does.",
+            NETWORK,
+            "--projection",
+        ),
+    ] = None,
     image_size: Annotated[
         int | None, _flag("Pixels of a side.", NETWORK, default=DEFAULTS.image_size)
     ] = None,
@@ -251,6 +259,7 @@ def meta_train(
         "backbone": backbone,
         "weights": weights,
         "pooled": pooled,
+        "projection": projection,
         "image_size": image_size,
         "gradient": gradient,
         "lite_h": lite_h,

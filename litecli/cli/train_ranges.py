@@ -3,7 +3,14 @@
 import difflib
 from operator import attrgetter
 
-from litecli.config import GRADIENTS, HEAD_NAMES, LARGEST_SEED, LEARNERS, TrainConfig
+from litecli.config import (
+    GRADIENTS,
+    HEAD_NAMES,
+    LARGEST_SEED,
+    LEARNERS,
+    ImitationConfig,
+    TrainConfig,
+)
 from litecli.errors import ExitCode, LiteError
 
 CHOICES = {
@@ -109,6 +116,12 @@ def check(config: TrainConfig) -> TrainConfig:
             "--teacher is for the supervised stage, and there is none: --pretrain-images is 0.",
             "In it the network also learns to predict the teacher's features.",
             "--pretrain-images 100000, or leave --teacher out",
+            code=ExitCode.USAGE,
+        )
+    if not config.imitation.teacher and config.imitation != ImitationConfig():
+        raise LiteError(
+            "The tasks of [imitation] need a teacher to answer them.",
+            fix='teacher = ["MODEL"] in [imitation]',
             code=ExitCode.USAGE,
         )
     if config.imitation.teacher and (config.learner == "maml" or config.gradient == "small-task"):

@@ -39,7 +39,7 @@ def projection_name(network: nn.Module) -> str:
         raise LiteError(
             f"{type(network).__name__} has no one place for a projection.",
             "timm does not say where its classifier would be.",
-            "the same with projection = false",
+            "the same without --projection",
             code=ExitCode.USAGE,
         )
     return names[0]
