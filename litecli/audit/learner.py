@@ -47,7 +47,7 @@ def open_learner(
         torch.manual_seed(seed)
         model = _new_learner(found, name) if new else load_model(found.folder, config)
     if name in FILM_LEARNERS:
-        model.network.requires_grad_(False)
+        model.ask_for_gradients(network=False)
     own = config.preprocess.image_size
     side = image_size or (min(own, USUAL_SIDE) if _fits(model, min(own, USUAL_SIDE)) else own)
     if not _fits(model, side):

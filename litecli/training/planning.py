@@ -43,6 +43,7 @@ def plan(config: TrainConfig) -> Plan:
     built = _network(config)
     check_learnable(config, built.network)
     built = backbone.with_projection(built) if config.projection else built
+    config = replace(config, projection=built.projected)
     dataset, held_out = training_data.run_dataset(config)
     every_photo = np.ones(len(dataset.paths), bool)  # none has been looked at
     parts = training_data.divided(config, dataset, held_out, every_photo)
