@@ -80,7 +80,7 @@ class ImitationTasks:
         self.sides = square_sides(self.numbers, squares)
 
     def task(self, k: int) -> Task:
-        """Pictures, and as query labels [M, N] how alike the teachers find each query and each."""
+        """N support pictures and M queries; query labels are the cosines wanted of them [M, N]."""
         settings, preprocess = self.config.imitation, self.model.backbone.preprocess
         rng = np.random.default_rng((self.config.seed, k))
         count = settings.support + settings.query
