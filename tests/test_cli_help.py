@@ -76,7 +76,8 @@ CONTEXT = ALL["meta-train",].make_context("meta-train", [], resilient_parsing=Tr
 SETTINGS = {
     option.name: option.get_help_record(CONTEXT)[1]
     for option in ALL["meta-train",].params
-    if getattr(TrainConfig(), option.name, "") not in ("", ()) and option.name != "pooled"
+    if getattr(TrainConfig(), option.name, "") not in ("", ())
+    and option.name not in ("pooled", "projection")  # switches that are off
 }
 
 
