@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from litecli.config import BASELINES, Baseline, Preprocess
+from litecli.config import Preprocess
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import baselines, solvers
+from litecli.evaluation.defaults import BASELINES, Baseline
 from litecli.evaluation.solvers import TaskSolver
 from litecli.heads.heads import HEADS
 from litecli.networks.backbone import Backbone

@@ -14,8 +14,9 @@ from torch import Tensor
 from litecli import lite
 from litecli.audit import audit
 from litecli.audit.data import AuditSettings, drawn_tasks
-from litecli.config import BASELINES, Preprocess
+from litecli.config import Preprocess
 from litecli.evaluation import baselines, solvers
+from litecli.evaluation.defaults import BASELINES
 from litecli.heads.heads import HEADS
 from litecli.image_stream import parts, read_ahead
 from litecli.library.model_files import open_model

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from litecli.config import BASELINES
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import baselines, evaluation
+from litecli.evaluation.defaults import BASELINES
 from litecli.evaluation.evaluation import evaluate, mean_and_interval, solve_task
 from litecli.evaluation.solvers import FrozenFeatures
 from litecli.library.model_files import Model

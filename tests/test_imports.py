@@ -28,7 +28,14 @@ TORCH_FREE = {
     *("networks.encoder", "networks.generator", "networks.folding", "networks.passes"),
     *("networks.strangers", "networks.model_heads"),
     *("tasks.episodes", "tasks.datasets", "tasks.drawn_classes"),
-    *("pictures.pixels", "pictures.training_data", "audit.data", "audit.plot", "training.events"),
+    *(
+        "evaluation.defaults",
+        "pictures.pixels",
+        "pictures.training_data",
+        "audit.data",
+        "audit.plot",
+        "training.events",
+    ),
 }
 # ... but for two, which heads.heads loads when it is handed torch's tensors.
 TORCH_SIDE = {"heads.mahalanobis_gradient", "heads.mahalanobis_dense"}
@@ -52,7 +59,10 @@ HOMES = {
     "filelock": {"library.data_folder", "training.run_folder"},
 }
 # What the files of cli/ may load before a command runs: --help answers at once.
-LIGHT = ("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__version__")
+LIGHT = (
+    *("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__version__"),
+    "litecli.evaluation.defaults",  # numbers alone, as litecli.config
+)
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
@@ -60,7 +70,6 @@ FOLDERS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 MOST_LINES = 250
 LONGER = {
     "cli/meta_train.py": "one parameter a setting, each with its help",
-    "config.py": "every default in one place, a comment each",
 }
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from litecli.config import Baseline, Preprocess
+from litecli.config import Preprocess
 from litecli.evaluation import evaluation, methods
+from litecli.evaluation.defaults import Baseline
 from litecli.evaluation.evaluation import evaluate, solve_task
 from litecli.evaluation.solvers import Classifier
 from litecli.library.model_files import Model

@@ -13,8 +13,9 @@ from litecli.cli.options import HEADS_IN_WORDS, Common, command, csv_not_written
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
-from litecli.config import BASELINES, LARGEST_SEED, Baseline, EvaluateDefaults
+from litecli.config import LARGEST_SEED
 from litecli.errors import ExitCode, LiteError
+from litecli.evaluation.defaults import BASELINES, Baseline, EvaluateDefaults
 
 if TYPE_CHECKING:
     from litecli.evaluation.evaluation import Evaluation

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from litecli.config import Baseline
 from litecli.errors import ExitCode, LiteError
 from litecli.evaluation import maml
+from litecli.evaluation.defaults import Baseline
 from litecli.evaluation.solvers import Classifier, Fit, GradientSteps, Inputs
 from litecli.heads.choice import choose_head
 from litecli.heads.heads import HEADS

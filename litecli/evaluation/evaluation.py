@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from litecli.config import Baseline, EvaluateDefaults
 from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli.evaluation.defaults import Baseline, EvaluateDefaults
 from litecli.evaluation.methods import choose_method
 from litecli.evaluation.solvers import TaskSolver
 from litecli.library.model_files import Model

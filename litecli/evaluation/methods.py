@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 import torch
 
-from litecli.config import BASELINES, Baseline, TrainConfig
+from litecli.config import TrainConfig
 from litecli.evaluation import baselines, solvers
+from litecli.evaluation.defaults import BASELINES, Baseline
 from litecli.evaluation.solvers import Fit, FrozenFeatures, Inputs, TaskSolver
 from litecli.library.model_files import Model
 from litecli.networks.devices import resolve_device

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from litecli.config import Baseline, TrainConfig
+from litecli.config import TrainConfig
 from litecli.evaluation import baselines, solvers
+from litecli.evaluation.defaults import Baseline
 from litecli.evaluation.evaluation import solve_task
 from litecli.evaluation.solvers import FrozenFeatures, TaskSolver
 from litecli.heads.ridge import USUAL_LAMBDA
