@@ -11,6 +11,7 @@ BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a mode
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
+MOST_SUPPORT_LOOKS = 32
 MAX_PHOTOS = 200  # of one object, that adapt uses
 LARGEST_SEED = 2**32 - 1  # the largest that numpy and torch both take in every generator
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
@@ -38,6 +39,8 @@ class Preprocess:
     The short side is resized to `resize_side`, the centre square of `image_size` is cut out, and
     each channel (0 to 1) becomes (value - mean) / std. With closer looks, the middle of the photo
     is seen again, larger, every other time mirrored; its features are the mean over all looks.
+    `support_looks` more are taken at photos to learn from (photos/support_looks.py): a head that
+    learns from each look learns from them too, and the features stay what they are.
     """
 
     image_size: int = 224  # pixels, side of the square the network sees
@@ -46,6 +49,7 @@ class Preprocess:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     closer_looks: tuple[float, ...] = ()  # shares of the short side
+    support_looks: int = 0
 
     @property
     def crops(self) -> tuple[float, ...]:
@@ -118,8 +122,10 @@ def _check_model(config: ModelConfig) -> None:
     shares = seen.closer_looks
     if not all(0.1 <= share <= 1 for share in shares) or len(shares) > MOST_CLOSER_LOOKS:
         raise ValueError(f"closer_looks {shares}")
-    if shares and config.film:
-        raise ValueError("closer_looks with film, whose passes are for one look")
+    if type(seen.support_looks) is not int or not 0 <= seen.support_looks <= MOST_SUPPORT_LOOKS:
+        raise ValueError(f"support_looks {seen.support_looks}")
+    if (shares or seen.support_looks) and config.film:
+        raise ValueError("closer_looks or support_looks with film, whose passes are for one look")
     numbers = (*seen.mean, *seen.std)
     if len(seen.mean) != 3 or len(seen.std) != 3 or not all(map(math.isfinite, numbers)):
         raise ValueError(f"mean {seen.mean}, std {seen.std}")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from litecli.heads import head
+from litecli.heads import labelled, ridge
 from litecli.heads.choice import choose_head
 from litecli.heads.heads import HEADS
-from litecli.heads.labelled import unit_rows
+from litecli.heads.labelled import held_out_batches, unit_rows
 from litecli.heads.photo_counts import count_correction_strength
-from litecli.heads.ridge import choose_lam, ridge_weights
+from litecli.heads.ridge import choose_lam, ridge_held_out, ridge_weights
 from litecli.library import profile
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2])
@@ -150,12 +150,50 @@ def test_other_heads_learn_from_photos_alone(name: str) -> None:
     np.testing.assert_array_equal(given, plain)
 
 
-def test_many_photos_need_no_crops(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("most, learned", [(17, 0), (18, 1), (35, 2), (36, 3), (100, 3)])
+def test_many_photos_need_fewer_crops(
+    monkeypatch: pytest.MonkeyPatch, most: int, learned: int
+) -> None:
     features, crops = world()
-    for most, same in ((8, True), (9, False)):
-        monkeypatch.setattr(head, "MOST_WITH_CROPS", most)
-        given, plain = (RIDGE.fit(features, LABELS, 3, crops=c) for c in (crops, None))
-        assert np.array_equal(given["weights"], plain["weights"]) == same
+    monkeypatch.setattr(labelled, "MOST_EXAMPLES", most)
+    for use in (RIDGE.fit, RIDGE.leave_one_out):
+        given = use(features, LABELS, 3, lam=0.1, strength=0.0, crops=crops)
+        fewer = crops[:, :learned] if learned else None
+        expected = use(features, LABELS, 3, lam=0.1, strength=0.0, crops=fewer)
+        np.testing.assert_equal(given, expected)
+
+
+@pytest.mark.parametrize("number, weight", [(3, 1.0), (5, 1.0), (11, 2.0)])
+def test_a_photo_weighs_no_more_however_many_crops_it_has(number: int, weight: float) -> None:
+    features, crops = world()
+    crops = np.concatenate([crops] * 4, axis=1)[:, :number]
+    targets = np.eye(3, dtype=np.float32)[np.repeat(LABELS, number + 1)]
+    rows = unit_rows(
+        np.concatenate([features[:, None], crops], axis=1).reshape(-1, features.shape[1])
+    )
+    found = RIDGE.fit(features, LABELS, 3, strength=0.0, lam=0.1, crops=crops)
+    expected = ridge_weights(rows, targets, 0.1 * weight)
+    np.testing.assert_allclose(found["weights"], expected, atol=1e-5)
+    photo = np.arange(9)
+    [(scores, _)] = ridge_held_out(
+        rows.astype(np.float64),
+        targets.astype(np.float64),
+        [0.1 * weight],
+        held_out_batches(np.repeat(LABELS, number + 1), np.repeat(photo, number + 1)),
+    )
+    held_out = RIDGE.leave_one_out(features, LABELS, 3, strength=0.0, lam=0.1, crops=crops)
+    np.testing.assert_allclose(held_out, scores[:: number + 1], atol=1e-5)
+    seen = []
+
+    def one(*task: np.ndarray) -> list:
+        seen.extend(task[2])
+        return [(task[1], None) for _ in task[2]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ridge, "ridge_held_out", one)
+        chosen = choose_lam(rows, np.repeat(LABELS, number + 1), 3, None, number + 1)
+    np.testing.assert_allclose(seen, np.array(ridge.LAMBDAS) * weight)
+    assert chosen == ridge.LAMBDAS[0]  # in its own measure, not in that of the fit
 
 
 def test_the_choice_of_a_head_sees_the_crops() -> None:

@@ -78,11 +78,13 @@ def test_the_profile_is_the_same(
         progress=lambda done, _: told.append(done),
     )
     assert told == list(range(1, 14))
-    sizes = {1: [2] * 12, 3: [3, 3, 3, 3], 64: [12]}  # alone, a photo is its two looks
+    sizes = {1: [4] * 12, 3: [3, 3, 3, 3], 64: [12]}  # alone, a photo is its four looks
     assert made.batches == sizes[together]
     profile, other = learned.profile, expected.profile
     assert (profile.photo_paths, profile.photo_hashes) == (other.photo_paths, other.photo_hashes)
     assert largest_difference(profile.embeddings, other.embeddings) < 1e-5
+    assert profile.crops is not None and profile.crops.shape[1] == 4
+    np.testing.assert_allclose(profile.crops, np.asarray(other.crops), atol=2e-3)
     assert profile.head == other.head and profile.thumbnails == other.thumbnails
     assert profile.unknown_threshold == pytest.approx(other.unknown_threshold, rel=1e-3)
     assert profile.temperature == pytest.approx(other.temperature, rel=1e-3)

@@ -85,7 +85,7 @@ def test_which_engine_and_where(
         assert chosen is None
     else:
         assert isinstance(chosen, Engine)
-        assert chosen.together == (128 if expected == "cuda" else 1)  # of two looks each
+        assert chosen.together == (64 if expected == "cuda" else 1)  # of four looks each
         made: list[tuple[Model, str]] = []
         monkeypatch.setattr(torch_encoder, "TorchEncoder", lambda *of: made.append(of))
         chosen.make()

@@ -49,7 +49,7 @@ HOMES = {
     "huggingface_hub": {"networks.hub"},
     "safetensors": {"storage"},
     "PIL": {
-        *("photos.colours", "photos.decoding", "photos.images"),
+        *("photos.colours", "photos.decoding", "photos.images", "photos.support_looks"),
         *("drawn.scenes", "drawn.backgrounds"),
     },
     "onnxruntime": {"networks.encoder"},

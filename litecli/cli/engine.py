@@ -76,7 +76,8 @@ def choose_engine(
     if device == "cpu":  # as many photos at once as there are cores: one thread for each
         torch.set_num_threads(1)
     common.out.detail(f"torch runs the network, on {device}")
-    looks = len(model.config.preprocess.crops)
+    preprocess = model.config.preprocess
+    looks = len(preprocess.crops) + preprocess.support_looks
     together = max(1, CUDA_TOGETHER // looks) if device == "cuda" else 1
     return Engine(lambda: _torch_encoder(model, device), together)
 

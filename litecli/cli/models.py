@@ -9,7 +9,7 @@ import typer
 from litecli.cli.adapt import check_head
 from litecli.cli.options import HEADS_IN_WORDS, Common, command, group
 from litecli.cli.texts import shortened
-from litecli.config import MOST_CLOSER_LOOKS
+from litecli.config import MOST_CLOSER_LOOKS, MOST_SUPPORT_LOOKS
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
@@ -137,6 +137,14 @@ def fetch(
             help="Also look at the middle, this share of the short side; can be repeated.",
         ),
     ] = None,
+    support_looks: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=MOST_SUPPORT_LOOKS,
+            help="More looks at photos to learn from: shifted, turned, mirrored.",
+        ),
+    ] = 0,
     pooled: Annotated[
         bool,
         typer.Option("--pooled", help="Features from before the network's last, widening layer."),
@@ -174,6 +182,7 @@ def fetch(
             common.offline,
             pooled,
             accept_license,
+            support_looks,
         )
         made = library.add_model(folder, name, replace=replace)
     _done(common, made, f"was made in {made.folder}")

@@ -81,7 +81,7 @@ def evaluate(
     squares: dict[int, np.ndarray] | None = {} if method.needs_photos else None
     started = time.perf_counter()
     shown = progress("Photos") if progress else None
-    crops, usable = encode_dataset(dataset, encoder, model, shown, squares)
+    crops, usable = encode_dataset(dataset, encoder, model, shown, squares, method.support_looks)
     rate = int(usable.sum()) / max(time.perf_counter() - started, 1e-9)
     source = one_source(dataset.keep(usable), folder, way)
     check_shots(source, folder, shots)
@@ -99,7 +99,8 @@ def evaluate(
         if shown is not None:
             shown(k + 1, tasks)
     mean, ci95 = mean_and_interval(accuracies)
-    macs = method.passes * method.looks * network_macs(model) + method.other_macs
+    looks = method.looks + method.support_looks
+    macs = method.passes * looks * network_macs(model) + method.other_macs
     return Evaluation(
         accuracy=mean,
         ci95=ci95,
@@ -167,22 +168,24 @@ def encode_dataset(
     model: Model,
     progress: Progress | None,
     squares: dict[int, np.ndarray] | None = None,
+    support_looks: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [n, looks, D] of every photo, and which could be read, bool [n].
 
-    `squares` is given the decoded photos by number, uint8 [S, S, 3].
+    So many `support_looks` follow the model's own looks. `squares` is given the decoded photos by
+    number, uint8 [S, S, 3].
     """
     preprocess = model.config.preprocess
 
     def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
         try:
-            looks, _ = images.load_looks(path, preprocess)
+            looks, _ = images.load_looks(path, preprocess, support_looks)
         except PhotoError:
             return None
         return looks[0], encoder.each_look(images.to_input(looks, preprocess))
 
     count = len(dataset.paths)
-    shape = (count, len(preprocess.crops), model.config.num_features)
+    shape = (count, len(preprocess.crops) + support_looks, model.config.num_features)
     features = np.zeros(shape, np.float32)
     usable = np.zeros(count, bool)
     for n, seen in enumerate(in_order(read, dataset.paths)):

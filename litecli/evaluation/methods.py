@@ -12,6 +12,7 @@ from litecli.config import TrainConfig
 from litecli.evaluation import baselines, solvers
 from litecli.evaluation.defaults import BASELINES, Baseline
 from litecli.evaluation.solvers import Fit, FrozenFeatures, Inputs, TaskSolver
+from litecli.heads.heads import HEADS
 from litecli.library.model_files import Model
 from litecli.networks.devices import resolve_device
 from litecli.networks.encoder import Encoder
@@ -40,6 +41,7 @@ class Method:
     other_macs: int = 0  # beside the network's
     seconds_ahead: float = 0.0  # of the work that is done once for all tasks
     looks: int = 1  # at a photo
+    support_looks: int = 0  # more, at a support photo
 
 
 def choose_method(
@@ -70,7 +72,9 @@ def choose_method(
         fit = baselines.logistic_probe if linear else baselines.finetuned_head(baseline)
         return _frozen("linear", fit, encoder, model)
     if not own and not model.config.film:
-        return _frozen(chosen, baselines.named_head(chosen, lam), encoder, model)
+        learns = chosen == "auto" or HEADS[chosen].learns_crops
+        more = model.config.preprocess.support_looks if learns else 0
+        return _frozen(chosen, baselines.named_head(chosen, lam), encoder, model, more)
     network = _loaded(model, device)
     fit = baselines.own_head(network) if own else baselines.named_head(chosen, lam)
     if not network.has_film:
@@ -78,16 +82,16 @@ def choose_method(
     return _film(network, chosen, fit)
 
 
-def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model) -> Method:
+def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model, support_looks: int = 0) -> Method:
     size, looks = model.config.preprocess.image_size, len(model.config.preprocess.crops)
-    blank = np.zeros((looks, 3, size, size), np.float32)
+    blank = np.zeros((looks + support_looks, 3, size, size), np.float32)
     seconds = _median_seconds(lambda: encoder.features(blank))
 
     def solver(crops: np.ndarray, _: Squares) -> TaskSolver:
         several = crops if crops.shape[1] > 1 else None
-        return FrozenFeatures(crops.mean(axis=1), fit, several)
+        return FrozenFeatures(crops[:, :looks].mean(axis=1), fit, several)
 
-    return Method(head, solver, 1, seconds_ahead=seconds, looks=looks)
+    return Method(head, solver, 1, seconds_ahead=seconds, looks=looks, support_looks=support_looks)
 
 
 def _film(model: FewShotModel, head: str, fit: Fit) -> Method:

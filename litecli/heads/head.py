@@ -15,17 +15,17 @@ from litecli.heads.labelled import (
     HeldOut,
     array_namespace,
     class_counts,
+    crops_learned,
     eigenbasis,
     held_out_batches,
     one_hot,
     repeated,
     repeated_groups,
+    shared_penalty,
     to_numpy,
     unit_rows,
 )
 from litecli.heads.photo_counts import count_correction_strength, held_out_offsets, mean_offsets
-
-MOST_WITH_CROPS = 500  # photos
 
 
 class Options(TypedDict):
@@ -74,7 +74,8 @@ class Head:
         known = self.prepared(features)
         targets = one_hot(labels, num_classes, known)
         examples, each = self.examples(known, crops)
-        params = self.fit_classes(examples, repeated(targets, each), chosen["lam"])
+        lam = shared_penalty(chosen["lam"], each)
+        params = self.fit_classes(examples, repeated(targets, each), lam)
         offsets = array_namespace(known).zeros_like(targets[0])
         if chosen["strength"] > 0:
             offsets = self.full_offsets(known, targets, params)
@@ -114,7 +115,8 @@ class Head:
         batches = held_out_batches(labels, groups)
         examples, each = self.examples(known, crops)
         held = held_out_batches(*repeated_groups(labels, groups, each)) if each > 1 else batches
-        scores = self.held_out(examples, repeated(targets, each), chosen["lam"], held, basis)
+        lam = shared_penalty(chosen["lam"], each)
+        scores = self.held_out(examples, repeated(targets, each), lam, held, basis)
         scores = scores[::each]
         if chosen["strength"] > 0:
             offsets = self.held_out_offsets(known, targets, batches)
@@ -157,11 +159,12 @@ class Head:
     def examples(self, known: Array, crops: Array | None) -> tuple[Array, int]:
         """What the head learns from, [N * each, D] of prepared photos [N, D], and `each`.
 
-        Every photo is followed by its crops [N, V, D], where there are any, the head learns from
-        them, and they do not make it slow: it is the few photos that they help.
+        Every photo is followed by its crops [N, V, D], or the first of them (`crops_learned`),
+        where there are any and the head learns from them.
         """
-        if crops is None or not self.learns_crops or known.shape[0] > MOST_WITH_CROPS:
+        if crops is None or not self.learns_crops:
             return known, 1
+        crops = crops[:, : crops_learned(known.shape[0], crops.shape[1])]
         xp = array_namespace(known)
         crops = self.prepared(xp.astype(crops, known.dtype))
         rows = xp.concat([known[:, None, :], crops], axis=1)

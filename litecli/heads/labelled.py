@@ -14,6 +14,10 @@ from array_api_compat import device
 Array = Any  # a numpy array or a torch tensor
 Basis = Callable[[Array], tuple[Array, Array, Array]]  # `eigenbasis`, or one that remembers
 
+MOST_EXAMPLES = 2000  # photos and their crops, that a head learns from
+MOST_WEIGHT = (
+    6  # of a photo with all its crops, in photos; measured, see tests/benchmarks/README.md
+)
 NOISE = 8  # roundings of the largest eigenvalue: below, an eigenvalue means nothing
 
 
@@ -99,6 +103,22 @@ def repeated_groups(
         return labels, groups
     groups = np.arange(len(labels)) if groups is None else to_numpy(groups)
     return repeated(labels, each), np.repeat(groups, each)
+
+
+def crops_learned(num_photos: int, num_crops: int) -> int:
+    """How many of each photo's crops a head learns from: as many as MOST_EXAMPLES leave room for.
+
+    It is few photos that they help, and few that they do not make slow.
+    """
+    return min(num_crops, max(MOST_EXAMPLES // num_photos - 1, 0))
+
+
+def shared_penalty(lam: float, each: int) -> float:
+    """The penalty for `each` examples a photo: together they weigh no more than MOST_WEIGHT.
+
+    Else every further crop would take from the penalty's weight.
+    """
+    return lam * max(each / MOST_WEIGHT, 1.0)
 
 
 def class_counts(targets: Array) -> Array:

@@ -23,6 +23,7 @@ from litecli.heads.labelled import (
     held_out_batches,
     identity,
     one_hot,
+    shared_penalty,
 )
 
 LAMBDAS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -138,9 +139,10 @@ def choose_lam(
                 weight[xp.asarray(batch.members, device=device(rows))] = 0.0
     if not bool(xp.any(weight > 0)):
         return USUAL_LAMBDA
+    penalties = [shared_penalty(lam, each) for lam in LAMBDAS]
     errors = [
         float(xp.sum(xp.sum((scores - targets) ** 2, axis=1) * weight))
-        for scores, _ in ridge_held_out(rows, targets, LAMBDAS, batches, basis)
+        for scores, _ in ridge_held_out(rows, targets, penalties, batches, basis)
     ]
     return LAMBDAS[errors.index(min(errors))]
 

@@ -186,11 +186,12 @@ def fetch(
     offline: bool = False,
     pooled: bool = False,
     accept_licence: bool = False,
+    support_looks: int = 0,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`; `closer_looks`:
-    see Preprocess.
+    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`; `closer_looks` and
+    `support_looks`: see Preprocess.
     Raises LiteError as `backbone.build` does, and USAGE before any download when the weights'
     licence has to be accepted.
     """
@@ -200,7 +201,8 @@ def fetch(
     if weights == "auto":
         _check_licence(name, accept_licence)
     described = backbones.build(name, weights, image_size, offline, pooled)
-    seen = replace(described.preprocess, closer_looks=closer_looks)
+    seen = described.preprocess
+    seen = replace(seen, closer_looks=closer_looks, support_looks=support_looks)
     described = replace(described, preprocess=seen)
     model = FewShotModel(described, "cosine" if head == "auto" else head)
     config = model_config(folder.name, model, "protonets", head)
@@ -227,6 +229,8 @@ def _fetched_card(config: ModelConfig) -> str:
     seen = config.preprocess
     shares = " and ".join(f"{share:g}" for share in seen.closer_looks)
     looks = f" and closer looks at {shares} of it" if shares else ""
+    if seen.support_looks:
+        looks += f", {seen.support_looks} more looks at photos to learn from"
     return (
         f"# {config.name}\n\n"
         f"{config.architecture} with weights as they come: {config.origin}.\n"

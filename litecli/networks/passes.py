@@ -30,7 +30,7 @@ class Photo:
     thumbnail: bytes | None  # JPEG
     embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
     # Where there are several looks, their features at length 1, in half the bytes: float16
-    # [looks, D]. They are only learned from, and only their directions.
+    # [looks, D], support looks last. They are only learned from, and only their directions.
     crops: np.ndarray | None = None
     first_look: np.ndarray | None = None  # with FiLM, until then: what the set encoder says of it,
     square: np.ndarray | None = None  # and what it saw, uint8 [S, S, 3]
@@ -188,10 +188,11 @@ class Network:
             self._first_look.close()
 
     def _seen(self, photo: Photo, features: np.ndarray) -> Photo:
-        """The photo with the features [looks, D] of its looks."""
+        """The photo with the features [looks, D] of its looks, support looks after the others."""
         if features.shape[1] == self.model.config.num_features:
             several = len(features) > 1
             crops = unit_rows(features).astype(np.float16) if several else None
-            return replace(photo, embedding=features.mean(axis=0), crops=crops)
+            own = features[: len(self.model.config.preprocess.crops)]
+            return replace(photo, embedding=own.mean(axis=0), crops=crops)
         why = f"Its features are {features.shape[1]} numbers, not what its config promises."
         raise damaged_model(self.model.folder, why)

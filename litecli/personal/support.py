@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from litecli import memory
+from litecli.config import Preprocess
 from litecli.errors import ExitCode, LiteError, PhotoError
+from litecli.heads.labelled import crops_learned
 from litecli.library.model_files import Model
 from litecli.library.profile import Profile
 from litecli.networks.passes import Engine, Network, Photo
@@ -63,10 +65,11 @@ def read_support(
     Raises LiteError: INPUT (no photo can be used), MACHINE (no room for temporary files).
     """
     start = time.perf_counter()
-    known = _known_photos(previous, model, thumbnails)
+    num_looks = learned_looks(model.config.preprocess, sum(len(o.photos) for o in scan.objects))
+    known = _known_photos(previous, model, thumbnails, num_looks)
     film: dict[str, np.ndarray] = {}
     with memory.kept(), closing(Network(model, engine)) as network:
-        read = partial(_read_photos, network=network, thumbnails=thumbnails)
+        read = partial(_read_photos, network=network, thumbnails=thumbnails, num_looks=num_looks)
         photos, places, skipped = _see_all(scan, partial(read, known=known), network, progress)
         kept, doubles, notes = _without_doubles(places)
         skipped += doubles
@@ -124,14 +127,25 @@ def _see_all(
     return photos, places, skipped
 
 
-def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> dict[str, Photo]:
-    """Hash -> photo of a profile made by the very same model; without it, nothing."""
+def learned_looks(preprocess: Preprocess, num_photos: int) -> int:
+    """How many looks are taken at each of so many support photos.
+
+    Of the support looks as many as a head then learns from (`crops_learned`).
+    """
+    own = len(preprocess.crops)
+    return max(own, crops_learned(max(num_photos, 1), own + preprocess.support_looks))
+
+
+def _known_photos(
+    previous: Profile | None, model: Model, thumbnails: bool, num_looks: int
+) -> dict[str, Photo]:
+    """Hash -> photo of a profile made by the very same model with no fewer looks; else nothing."""
     if previous is None or previous.model_fingerprint != model.fingerprint:
         return {}
     if previous.embeddings.shape[1] != model.config.num_features:
         return {}
-    crops = previous.crops
-    if crops is None and len(model.config.preprocess.crops) > 1:  # of a litecli that kept none
+    crops = None if num_looks == 1 else previous.crops
+    if num_looks > 1 and (crops is None or crops.shape[1] < num_looks):
         return {}
     notes = previous.check.get("photo_notes", {})
     photos = {}
@@ -145,7 +159,7 @@ def _known_photos(previous: Profile | None, model: Model, thumbnails: bool) -> d
                 said,
                 thumbnail,
                 previous.embeddings[n],
-                None if crops is None else crops[n],
+                None if crops is None else crops[n, :num_looks],
             )
     return photos
 
@@ -154,18 +168,19 @@ def _read_photos(
     paths: Sequence[Path],
     network: Network,
     thumbnails: bool,
+    num_looks: int,
     known: Mapping[str, Photo] | None = None,
 ) -> list[Photo | PhotoError]:
     """Runs in a thread: of each file the photo and its features, or why there are none.
 
     A thread reads and encodes: so there is no time at which one waits for the other.
     """
-    seen = [_read_photo(path, network, thumbnails, known or {}) for path in paths]
+    seen = [_read_photo(path, network, thumbnails, num_looks, known or {}) for path in paths]
     return [network.see(*one) if isinstance(one, tuple) else one for one in seen]
 
 
 def _read_photo(
-    path: Path, network: Network, thumbnails: bool, known: Mapping[str, Photo]
+    path: Path, network: Network, thumbnails: bool, num_looks: int, known: Mapping[str, Photo]
 ) -> Photo | PhotoError | tuple[Photo, np.ndarray, np.ndarray]:
     """The known photo of these bytes, or a new one and what the network sees of it."""
     preprocess = network.model.config.preprocess
@@ -176,7 +191,7 @@ def _read_photo(
             return known[photo_hash]
         reader_of(data)  # for a web page no graph is loaded
         network.begin()
-        looks, loaded = images.load_looks(data, preprocess)
+        looks, loaded = images.load_looks(data, preprocess, num_looks - len(preprocess.crops))
     except PhotoError as error:
         return error
     inputs = images.to_input(looks, preprocess)

@@ -18,6 +18,7 @@ from PIL import Image
 from litecli.config import Preprocess
 from litecli.photos.colours import shrunk, to_srgb
 from litecli.photos.decoding import decoded, is_sequence, read_file
+from litecli.photos.support_looks import to_support_looks
 
 # Pillow keeps so many blocks (of at most 16 MB) for the next picture. Without, the system hands out
 # and clears every picture's memory anew, which takes 6 % of the time of a large folder.
@@ -106,9 +107,12 @@ def load_input(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray
     return to_input(looks, preprocess), photo
 
 
-def load_looks(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray, LoadedPhoto]:
+def load_looks(
+    source: Path | bytes, preprocess: Preprocess, support_looks: int = 0
+) -> tuple[np.ndarray, LoadedPhoto]:
     """What a network sees, uint8 [looks, S, S, 3], and the photo with notes on how it looks.
 
+    So many `support_looks` (photos/support_looks.py) follow the looks that `preprocess` asks for.
     A large photo is shrunk early, to no less than twice the size that is then resampled with care
     and no less than the closest look shows: its features hardly differ from those of the full
     picture. Raises PhotoError.
@@ -116,6 +120,9 @@ def load_looks(source: Path | bytes, preprocess: Preprocess) -> tuple[np.ndarray
     closest = round(preprocess.image_size / min(preprocess.crops))
     photo = open_photo(source, shortest_side=max(2 * preprocess.resize_side, closest))
     looks = to_looks(photo.image, preprocess)
+    if support_looks:
+        more = to_support_looks(photo.image, support_looks, preprocess.image_size)
+        looks = np.concatenate([looks, more])
     return looks, replace(photo, notes=photo.notes + _look(looks[0], photo))
 
 

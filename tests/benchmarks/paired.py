@@ -30,18 +30,21 @@ def shapes(classes: int, photos: int) -> list[tuple[int, int]]:
     return [(min(way, classes), shots) for way, shots in wanted]
 
 
-def looks_of(model: Model, dataset: Dataset) -> np.ndarray:
-    """Features [N, looks, D] of a collection's photos, all of which must be readable."""
-    features, usable = encode_dataset(dataset, Encoder(model.folder), model, None)
+def features_of(model: Model, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Features [N, D] of a collection's photos, all readable, and [N, looks, D] of each look."""
+    seen, encoder = model.config.preprocess, Encoder(model.folder)
+    looks, usable = encode_dataset(dataset, encoder, model, None, support_looks=seen.support_looks)
     assert usable.all(), "a photo cannot be read"
-    return features
+    return looks[:, : len(seen.crops)].mean(axis=1), looks
 
 
-def accuracies(looks: np.ndarray, tasks: list[Episode], lam: float | None) -> np.ndarray:
+def accuracies(
+    features: np.ndarray, looks: np.ndarray, tasks: list[Episode], lam: float | None
+) -> np.ndarray:
     """Of each task: the ridge head learns from each look, the cosine head from their mean."""
     fit = named_head("cosine" if lam is None else "ridge", lam)
     several = lam is not None and looks.shape[1] > 1
-    solver = FrozenFeatures(looks.mean(axis=1), fit, looks if several else None)
+    solver = FrozenFeatures(features, fit, looks if several else None)
     return np.array([solve_task(solver, task)[0] for task in tasks])
 
 
@@ -58,12 +61,12 @@ def main() -> None:
         dataset = read_dataset([folder])
         source = dataset.sources[0]
         least = min(len(pool) for pool in source.support)
-        looks = [looks_of(model, dataset) for model in models]
+        seen = [features_of(model, dataset) for model in models]
         for way, shots in shapes(len(source.classes), least):
             numbers = range(arguments.tasks)
             tasks = [sample_fixed(source, way, shots, QUERY, 0, k) for k in numbers]
             for head, lam in HEADS.items():
-                before, after = (100 * accuracies(one, tasks, lam) for one in looks)
+                before, after = (100 * accuracies(*one, tasks, lam) for one in seen)
                 mean, interval = mean_and_interval(list(after - before))
                 print(
                     f"{folder.name:>12} {way:>3}-way {shots}-shot {head:>7}  {before.mean():>6.1f}"

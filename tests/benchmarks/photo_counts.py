@@ -34,6 +34,7 @@ def draw(
 
 
 def measure(
+    features: np.ndarray,
     looks: np.ndarray,
     photos: list[np.ndarray],
     counts: list[int],
@@ -42,9 +43,8 @@ def measure(
 ) -> dict[tuple[str, bool], np.ndarray]:
     """(head, corrected) -> [tasks, 2]: accuracy of all objects, and recall of the first one.
 
-    `looks` are the features [n, V, D] of each look at a photo.
+    `features` [n, D] are those of the photos, `looks` [n, V, D] those of each look at them.
     """
-    features = looks.mean(axis=1)
     results: dict[tuple[str, bool], list[tuple[float, float]]] = {}
     rng = np.random.default_rng(9)
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -74,7 +74,9 @@ def main() -> None:
     arguments = parser.parse_args()
     model = find_model(arguments.model)
     dataset = read_dataset([arguments.data])
-    crops, usable = encode_dataset(dataset, Encoder(model.folder), model, None)
+    seen, encoder = model.config.preprocess, Encoder(model.folder)
+    looks, usable = encode_dataset(dataset, encoder, model, None, support_looks=seen.support_looks)
+    features = looks[:, : len(seen.crops)].mean(axis=1)
     source = one_source(dataset.keep(usable), arguments.data, arguments.way)
     print(
         f"{arguments.data.name}, {model.name}, {arguments.tasks} tasks of {arguments.way} objects"
@@ -83,7 +85,7 @@ def main() -> None:
     for counts in ([1] + [10] * (arguments.way - 1), [5] * arguments.way):
         most = max(counts) + ASKED
         photos = [np.array(pool) for pool in source.support if len(pool) >= most]
-        found = measure(crops, photos, counts, arguments.head, arguments.tasks)
+        found = measure(features, looks, photos, counts, arguments.head, arguments.tasks)
         for name in arguments.head:
             plain, corrected = (100 * found[name, chosen].mean(0) for chosen in (False, True))
             shown = f"{counts[0]},{counts[1]},..."

@@ -32,6 +32,7 @@ from litecli.library.model_library import Model, find_model
 from litecli.networks.encoder import Encoder
 from litecli.personal import selfcheck, sides
 from litecli.photos import images
+from litecli.photos.support_looks import to_support_looks
 from litecli.tasks.datasets import read_dataset
 
 WAY, STRANGERS, SEED = 5, 60, 5
@@ -76,7 +77,8 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
     def see(inputs: list[np.ndarray]) -> np.ndarray:
         return np.stack([encoder.features(looks) for looks in inputs])
 
-    crops = np.zeros((len(objects), len(preprocess.crops), model.config.num_features), np.float32)
+    own, more = len(preprocess.crops), preprocess.support_looks
+    crops = np.zeros((len(objects), own + more, model.config.num_features), np.float32)
     wide, made = [], []
     for number, path in enumerate(dataset.paths):
         try:
@@ -84,8 +86,9 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
         except PhotoError:
             objects[number] = -1
             continue
-        centre = images.to_looks(photo.image, preprocess)
-        crops[number] = encoder.each_look(images.to_input(centre, preprocess))
+        seen = [images.to_looks(photo.image, preprocess)]
+        seen += [to_support_looks(photo.image, more, preprocess.image_size)]
+        crops[number] = encoder.each_look(images.to_input(np.concatenate(seen), preprocess))
         if max(photo.size) >= sides.WIDE * min(photo.size):
             wide.append((see(looks(photo, preprocess)), number, 0))
         if grounds and number in chosen:
@@ -97,7 +100,7 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
         Pictures(np.array([r[0] for r in rows]) if rows else empty, *columns(rows))
         for rows in (wide, made)
     ]
-    means = crops.mean(axis=1)
+    means = crops[:, :own].mean(axis=1)
     return Collection(folder.name, means, crops, objects, parts[0], parts[1] if made else None)
 
 

@@ -63,19 +63,22 @@ def read_collection(folder: Path, model: Model) -> Collection:
 
     def read(path: Path) -> np.ndarray | None:
         try:
-            return images.load_input(path, preprocess)[0]
+            seen, _ = images.load_looks(path, preprocess, preprocess.support_looks)
+            return images.to_input(seen, preprocess)
         except PhotoError:
             return None
 
     usable = np.zeros(len(dataset.paths), bool)
-    crops = np.zeros((len(usable), len(preprocess.crops), model.config.num_features), np.float32)
+    own = len(preprocess.crops)
+    number = own + preprocess.support_looks
+    crops = np.zeros((len(usable), number, model.config.num_features), np.float32)
     looks = np.zeros((len(usable), same_shot.LOOK_SIDE**2), np.int8)
     for n, pixels in enumerate(in_order(read, dataset.paths)):
         if pixels is not None:
             crops[n], looks[n] = encoder.each_look(pixels), same_shot.look(pixels[0])
             usable[n] = True
     pools = [np.array(pool) for pool in dataset.keep(usable).sources[0].support]
-    return Collection(folder.name, crops.mean(axis=1), crops, looks, pools)
+    return Collection(folder.name, crops[:, :own].mean(axis=1), crops, looks, pools)
 
 
 def crops_of(collection: Collection, photos: np.ndarray) -> np.ndarray | None:
