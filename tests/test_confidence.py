@@ -79,17 +79,22 @@ def test_any_counts_give_a_usable_temperature(name, counts):
 
 @pytest.mark.parametrize("dim", [5, 40])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_held_out_novelty_equals_new_fits(dim, grouped, monkeypatch):
+@pytest.mark.parametrize("number", [0, 2, 9])
+def test_held_out_novelty_equals_new_fits(dim, grouped, number, monkeypatch):
     labels = np.array([0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 0, 1])
     groups = np.array([0, 0, 1, 1, 2, 3, 4, 4, 5, 6, 7, 8]) if grouped else np.arange(12)
-    features = np.random.default_rng(0).normal(size=(12, dim)) + 1
-    own, stranger = held_out_novelty(features, labels, groups)
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(12, dim)) + 1
+    crops = features[:, None] + rng.normal(size=(12, number, dim)) if number else None
+    own, stranger = held_out_novelty(features, labels, groups, crops=crops)
     lam = confidence.USUAL_LAMBDA
     for photo in range(12):
         rest = groups != groups[photo]
         left, renumbered = np.unique(labels[rest], return_inverse=True)
         monkeypatch.setattr(confidence, "USUAL_LAMBDA", lam * rest.sum() / len(left) / 3)
-        alone = novelty(features[photo : photo + 1], features[rest], renumbered)[0]
+        kept = None if crops is None else crops[rest]
+        photos = features[photo : photo + 1], features[rest], renumbered
+        alone = novelty(*photos, crops=kept)[0]
         met, other = (own, stranger) if labels[photo] in left else (stranger, own)
         assert met[photo] == pytest.approx(alone, abs=1e-9)
         assert np.isnan(other[photo])
@@ -101,18 +106,26 @@ def test_novelty_tells_strangers_from_the_objects():
     assert np.mean(known[:, None] < unknown[None, :]) > 0.95  # AUROC
 
 
-def test_novelty_is_that_of_a_gaussian_process():
+@pytest.mark.parametrize("number, weight", [(0, 1), (4, 1), (11, 2)])
+def test_novelty_is_that_of_a_gaussian_process(number, weight):
     features, labels, new, _, _ = world([3, 1, 4])
-    known, asked = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (features, new))
-    noise = np.diag(confidence.USUAL_LAMBDA * np.array([3, 1, 4])[labels] * 3 / 8)
-    inverse = np.linalg.inv((known @ known.T + noise).astype(np.float64))
-    near = asked.astype(np.float64) @ known.T
+    noise = np.random.default_rng(3).normal(size=(8, number, features.shape[1]))
+    crops = (2 * features[:, None] + noise).astype(np.float32)  # their lengths are not learned
+    known, asked, parts = (
+        rows / np.linalg.norm(rows, axis=-1, keepdims=True) for rows in (features, new, crops)
+    )
+    # A photo's crops are photos of its object; together they weigh at most as much as six.
+    rows = np.concatenate([known[:, None], parts], axis=1).reshape(-1, features.shape[1])
+    of = np.repeat(labels, number + 1)
+    penalty = confidence.USUAL_LAMBDA * weight * np.array([3, 1, 4])[of] * 3 / 8
+    inverse = np.linalg.inv((rows @ rows.T + np.diag(penalty)).astype(np.float64))
+    near = asked.astype(np.float64) @ rows.T
     means = [known[labels == c].mean(0) for c in range(3)]
     squares = [np.sum((known[labels == c] - means[c]) ** 2) for c in range(3)]
-    mean = near @ inverse @ np.eye(3)[labels] + sum(squares) / 5 / np.array([3, 1, 4])
+    mean = near @ inverse @ np.eye(3)[of] + sum(squares) / 5 / np.array([3, 1, 4])
     variance = 1 - np.sum((near @ inverse) * near, axis=1)
     np.testing.assert_allclose(
-        novelty(new, features, labels),
+        novelty(new, features, labels, crops=crops if number else None),
         confidence.VARIANCE_WEIGHT * variance - mean.max(1),
         atol=1e-5,
     )

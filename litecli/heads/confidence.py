@@ -12,7 +12,11 @@ from litecli.heads.labelled import (
     eigenbasis,
     held_out_batches,
     one_hot,
+    repeated,
+    repeated_groups,
+    shared_penalty,
     unit_rows,
+    with_crops,
 )
 from litecli.heads.photo_counts import held_out_offsets, spread
 from litecli.heads.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights
@@ -93,18 +97,24 @@ def probabilities(scores: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def fit_novelty(
-    features: np.ndarray, labels: np.ndarray, basis: Basis = eigenbasis
+    features: np.ndarray,
+    labels: np.ndarray,
+    basis: Basis = eigenbasis,
+    crops: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """What `novelty_of` needs of features [N, D], labels [N] (0..C-1), for many queries.
 
     Ridge regression as a Gaussian process: `weights` [C, D] and `offsets` [C] (the full
     photo-count correction) give its mean for each class, `explained` [min(N, D), D] its variance.
+    It learns from `crops` [N, V, D] too, as the ridge head does.
     """
     known, targets = _support(features, labels)
+    examples, each, lam = _examples(known, crops)
+    repeats = repeated(targets, each)
     return {
-        "weights": ridge_weights(known, targets, USUAL_LAMBDA),
+        "weights": ridge_weights(examples, repeats, lam),
         "offsets": spread(known, targets) / class_counts(targets),
-        "explained": ridge_explained(known, targets, USUAL_LAMBDA, basis),
+        "explained": ridge_explained(examples, repeats, lam, basis),
     }
 
 
@@ -126,9 +136,10 @@ def novelty(
     support_features: np.ndarray,
     support_labels: np.ndarray,
     basis: Basis = eigenbasis,
+    crops: np.ndarray | None = None,
 ) -> np.ndarray:
     """Novelty [M] of queries [M, D] among support features [N, D], labels [N]; see `novelty_of`."""
-    return novelty_of(fit_novelty(support_features, support_labels, basis), query_features)
+    return novelty_of(fit_novelty(support_features, support_labels, basis, crops), query_features)
 
 
 def unknown_threshold(
@@ -137,6 +148,7 @@ def unknown_threshold(
     groups: np.ndarray | None = None,
     strangers: np.ndarray | None = None,
     basis: Basis = eigenbasis,
+    crops: np.ndarray | None = None,
 ) -> float:
     """The novelty above which a photo is unknown; it keeps about 95 % of the objects' photos.
 
@@ -145,7 +157,7 @@ def unknown_threshold(
     none: then a little above what the objects' photos look like to each other, as strangers, and
     not so high that more than one in twenty of `strangers` [K, D], other things, would be known.
     """
-    own, others = held_out_novelty(support_features, support_labels, groups, basis)
+    own, others = held_out_novelty(support_features, support_labels, groups, basis, crops)
     own = own[np.isfinite(own)]
     if len(own):
         squares = float(np.sum((own - own.mean()) ** 2)) + PRIOR_PHOTOS * USUAL_SPREAD**2
@@ -154,7 +166,7 @@ def unknown_threshold(
     if np.isfinite(others).any():
         limits.append(float(others[np.isfinite(others)].mean()) + STRANGER_MARGIN)
     if strangers is not None:
-        level = novelty(strangers, support_features, support_labels, basis)
+        level = novelty(strangers, support_features, support_labels, basis, crops)
         limits.append(float(np.quantile(level, STRANGERS_KNOWN)))
     return min(limits)
 
@@ -164,6 +176,7 @@ def held_out_novelty(
     labels: np.ndarray,
     groups: np.ndarray | None = None,
     basis: Basis = eigenbasis,
+    crops: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Novelty [N] of each photo with its group left out, closed form: (own, stranger).
 
@@ -171,8 +184,11 @@ def held_out_novelty(
     is met by other objects only, or by nothing at all (NaN in both).
     """
     known, targets = _support(features, labels)
+    examples, each, lam = _examples(known, crops)
+    held = held_out_batches(*repeated_groups(labels, groups, each))
+    [(mean, variance)] = ridge_held_out(examples, repeated(targets, each), [lam], held, basis)
     batches = held_out_batches(labels, groups)
-    [(mean, variance)] = ridge_held_out(known, targets, [USUAL_LAMBDA], batches, basis)
+    mean, variance = mean[::each], variance[::each]
     mean = mean + held_out_offsets(known, targets, batches)
     counts = class_counts(targets)
     gone = np.zeros(len(labels), dtype=bool)
@@ -188,3 +204,10 @@ def held_out_novelty(
 def _support(features: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     known = unit_rows(features.astype(np.float64))
     return known, one_hot(labels, int(labels.max()) + 1, known)
+
+
+def _examples(known: np.ndarray, crops: np.ndarray | None) -> tuple[np.ndarray, int, float]:
+    """Photos and their crops [N * each, D], `each`, and the penalty."""
+    crops = None if crops is None else unit_rows(crops.astype(np.float64))
+    examples, each = with_crops(known, crops)
+    return examples, each, shared_penalty(USUAL_LAMBDA, each)

@@ -15,7 +15,6 @@ from litecli.heads.labelled import (
     HeldOut,
     array_namespace,
     class_counts,
-    crops_learned,
     eigenbasis,
     held_out_batches,
     one_hot,
@@ -24,6 +23,7 @@ from litecli.heads.labelled import (
     shared_penalty,
     to_numpy,
     unit_rows,
+    with_crops,
 )
 from litecli.heads.photo_counts import count_correction_strength, held_out_offsets, mean_offsets
 
@@ -164,8 +164,5 @@ class Head:
         """
         if crops is None or not self.learns_crops:
             return known, 1
-        crops = crops[:, : crops_learned(known.shape[0], crops.shape[1])]
-        xp = array_namespace(known)
-        crops = self.prepared(xp.astype(crops, known.dtype))
-        rows = xp.concat([known[:, None, :], crops], axis=1)
-        return xp.reshape(rows, (-1, rows.shape[2])), rows.shape[1]
+        crops = array_namespace(known).astype(crops, known.dtype)
+        return with_crops(known, self.prepared(crops))

@@ -113,6 +113,18 @@ def crops_learned(num_photos: int, num_crops: int) -> int:
     return min(num_crops, max(MOST_EXAMPLES // num_photos - 1, 0))
 
 
+def with_crops(known: Array, crops: Array | None) -> tuple[Array, int]:
+    """Examples [N * each, D] of photos [N, D], and `each`: a photo, then the first of its crops.
+
+    Crops [N, V, D] come prepared as the photos are; see `crops_learned`.
+    """
+    if crops is None:
+        return known, 1
+    crops = crops[:, : crops_learned(known.shape[0], crops.shape[1])]
+    rows = array_namespace(known).concat([known[:, None, :], crops], axis=1)
+    return array_namespace(known).reshape(rows, (-1, rows.shape[2])), rows.shape[1]
+
+
 def shared_penalty(lam: float, each: int) -> float:
     """The penalty for `each` examples a photo: together they weigh no more than MOST_WEIGHT.
 

@@ -104,7 +104,10 @@ class _Answerer:
         # Half a second with 1,500 photos: meanwhile the network is loaded and a photo decoded.
         beside = ThreadPoolExecutor(1)
         self.strangeness = beside.submit(
-            confidence.fit_novelty, profile.embeddings, profile.photo_labels
+            confidence.fit_novelty,
+            profile.embeddings,
+            profile.photo_labels,
+            crops=profile.crops,
         )
         beside.shutdown(wait=False)
         self.encoder, self.head = Encoder(model.folder, profile.film), profile_head(profile, model)

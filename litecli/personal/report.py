@@ -63,7 +63,11 @@ def report(profile: Profile) -> Report:
     """The facts of a profile; what is in it was checked when it was read."""
     photos = OwnPhotos(profile)
     novelty = partial(
-        confidence.held_out_novelty, profile.embeddings, photos.labels, basis=Eigenbases()
+        confidence.held_out_novelty,
+        profile.embeddings,
+        photos.labels,
+        basis=Eigenbases(),
+        crops=profile.crops,
     )
     (own, _), (_, strange) = novelty(photos.groups), novelty(photos.labels)
     found = concerns(photos, own)

@@ -93,13 +93,13 @@ def check_support(
     """
     groups = same_shot.views(looks, labels)
     basis = Eigenbases()  # each of the questions below is asked of the same photos
-    threshold = confidence.unknown_threshold(features, labels, groups, strangers, basis)
+    threshold = confidence.unknown_threshold(features, labels, groups, strangers, basis, crops)
     if num_classes == 1:
         # One object has nothing to be mixed up with: the check is whether it is known at all.
         head = head or HEADS["cosine"]
         options = Options(strength=0.0, lam=USUAL_LAMBDA)
         temperature = 1.0
-        level, _ = confidence.held_out_novelty(features, labels, groups, basis)
+        level, _ = confidence.held_out_novelty(features, labels, groups, basis, crops)
         # 0 = known without its own view, 1 = called unknown, -1 = there is no other view
         named = np.where(np.isnan(level), -1, (level > threshold).astype(np.int64))
     else:
@@ -125,7 +125,7 @@ def check_support(
         correct=np.bincount(labels[named == labels], minlength=num_classes),
         total=np.bincount(labels[checked], minlength=num_classes),
         forecast=forecast(labels, groups, named),
-        false_accepts=false_accepts(features, labels, threshold, strangers, basis),
+        false_accepts=false_accepts(features, labels, threshold, strangers, basis, crops),
     )
 
 
@@ -204,6 +204,7 @@ def false_accepts(
     threshold: float,
     strangers: np.ndarray | None = None,
     basis: Basis = eigenbasis,
+    crops: np.ndarray | None = None,
 ) -> dict[str, float]:
     """The share of strangers that will be taken for an object, near and far.
 
@@ -216,12 +217,12 @@ def false_accepts(
     rates = {}
     num_classes = int(labels.max()) + 1
     if num_classes > 1 and len(labels) > 2:
-        _, strange = confidence.held_out_novelty(features, labels, labels, basis)
+        _, strange = confidence.held_out_novelty(features, labels, labels, basis, crops)
         accepted = [np.mean(strange[labels == label] <= threshold) for label in range(num_classes)]
         refused = 1 - float(np.mean(accepted))
         rates["withheld_objects"] = round(1 - refused ** (1 + 1 / (3 * num_classes)), 4)
     if strangers is not None:
-        level = confidence.novelty(strangers, features, labels, basis)
+        level = confidence.novelty(strangers, features, labels, basis, crops)
         rates["other_things"] = round(float(np.mean(level <= threshold)), 4)
     return rates
 

@@ -159,9 +159,10 @@ def measure(
         params = head.fit(*task, crops=crops, **options)
         held_out = head.leave_one_out(*task, crops=crops, **options)
         temperature = confidence.fit_temperature(held_out, labels)
-        strangeness = confidence.fit_novelty(known, labels)
-        threshold = confidence.unknown_threshold(known, labels)
-        foretold.append(selfcheck.false_accepts(known, labels, threshold)["withheld_objects"])
+        strangeness = confidence.fit_novelty(known, labels, crops=crops)
+        threshold = confidence.unknown_threshold(known, labels, crops=crops)
+        rates = selfcheck.false_accepts(known, labels, threshold, crops=crops)
+        foretold.append(rates["withheld_objects"])
         for pictures_of, wide in ((collection.wide, True), (collection.made, False)):
             if pictures_of is None or not len(pictures_of.source):
                 continue

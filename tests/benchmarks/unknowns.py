@@ -144,7 +144,7 @@ def answers(
     cosine = HEADS["cosine"]
     means = cosine.fit(known, labels, num_classes, strength=0.0, lam=0.0)
     scores = {
-        "novelty": confidence.novelty(photos, known, labels),
+        "novelty": confidence.novelty(photos, known, labels, crops=crops),
         "cosine": -cosine.score(means, photos).max(1),
         "softmax": -shares.max(1),
     }
