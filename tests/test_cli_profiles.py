@@ -132,6 +132,7 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
             True,
             True,
             False,
+            4,
         )
         write_model(folder, name=folder.name)
         return open_model(folder).config
@@ -140,6 +141,7 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     code, out, err = run(
         *("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline"),
         *("--image-size", "128", "--closer-look", "0.5", "--closer-look", "0.3", "--pooled"),
+        *("--support-looks", "4"),
     )
     assert code == 0 and str(library.model_path("x.a1")) in out
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"

@@ -24,6 +24,7 @@ from made_photos import environment, write_photos
 from litecli import library
 from litecli.library.model_files import Model
 from litecli.networks.encoder import Encoder
+from litecli.personal.support import learned_looks
 from litecli.photos import images
 from litecli.threads import in_order, workers
 
@@ -68,7 +69,12 @@ def run(command: Sequence[str], home: Path) -> None:
 def decode(paths: Sequence[Path], model: Model) -> None:
     """Every photo to its pixels, in threads, nothing else."""
     preprocess = model.config.preprocess
-    for _ in in_order(lambda path: images.load_input(path, preprocess), paths):
+    looks = learned_looks(preprocess, len(paths)) - len(preprocess.crops)
+
+    def read(path: Path) -> np.ndarray:
+        return images.to_input(images.load_looks(path, preprocess, looks)[0], preprocess)
+
+    for _ in in_order(read, paths):
         pass
 
 
@@ -89,7 +95,7 @@ def main() -> None:
         paths = write_photos(photos, objects, 10, kind=kind)
         preprocess = model.config.preprocess
         side = preprocess.image_size
-        blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
+        blank = np.zeros((learned_looks(preprocess, len(paths)), 3, side, side), np.float32)
         encoder = Encoder(model.folder)
 
         def network() -> None:
