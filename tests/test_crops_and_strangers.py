@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,19 @@ def test_what_is_unknown_is_learned_from_each_look_in_every_command(
     assert answer.novelty == pytest.approx(expected, abs=1e-6)
     own, _ = held_out_novelty(*task, groups, crops=profile.crops)
     np.testing.assert_array_equal(report(profile).unknown.own, own)
+
+
+@pytest.mark.parametrize("most, learned", [(15, 0), (16, 1), (31, 2), (500, 3)])
+def test_many_photos_need_fewer_crops(
+    monkeypatch: pytest.MonkeyPatch, most: int, learned: int
+) -> None:
+    monkeypatch.setattr(confidence, "MOST_EXAMPLES", most)
+    features, labels = photos([4, 4])
+    crops = features[:, None] + np.random.default_rng(1).normal(size=(8, 3, 24))
+    fewer = crops[:, :learned] if learned else None
+    for use in (partial(novelty, features), held_out_novelty):
+        found, expected = (use(features, labels, crops=seen) for seen in (crops, fewer))
+        np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("counts", [[1] * 4, [4] * 4, [6]])

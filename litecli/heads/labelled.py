@@ -105,22 +105,23 @@ def repeated_groups(
     return repeated(labels, each), np.repeat(groups, each)
 
 
-def crops_learned(num_photos: int, num_crops: int) -> int:
-    """How many of each photo's crops a head learns from: as many as MOST_EXAMPLES leave room for.
+def crops_learned(num_photos: int, num_crops: int, most: int = 0) -> int:
+    """How many of each photo's crops are learned from: as `most`, or MOST_EXAMPLES, leave room for.
 
     It is few photos that they help, and few that they do not make slow.
     """
-    return min(num_crops, max(MOST_EXAMPLES // num_photos - 1, 0))
+    return min(num_crops, max((most or MOST_EXAMPLES) // num_photos - 1, 0))
 
 
-def with_crops(known: Array, crops: Array | None) -> tuple[Array, int]:
+def with_crops(known: Array, crops: Array | None, most: int = 0) -> tuple[Array, int]:
     """Examples [N * each, D] of photos [N, D], and `each`: a photo, then the first of its crops.
 
-    Crops [N, V, D] come prepared as the photos are; see `crops_learned`.
+    Crops [N, V, D] come prepared as the photos are; see `crops_learned`. `most` examples, if
+    that is not 0.
     """
     if crops is None:
         return known, 1
-    crops = crops[:, : crops_learned(known.shape[0], crops.shape[1])]
+    crops = crops[:, : crops_learned(known.shape[0], crops.shape[1], most)]
     rows = array_namespace(known).concat([known[:, None, :], crops], axis=1)
     return array_namespace(known).reshape(rows, (-1, rows.shape[2])), rows.shape[1]
 
