@@ -15,9 +15,7 @@ Array = Any  # a numpy array or a torch tensor
 Basis = Callable[[Array], tuple[Array, Array, Array]]  # `eigenbasis`, or one that remembers
 
 MOST_EXAMPLES = 2000  # photos and their crops, that a head learns from
-MOST_WEIGHT = (
-    6  # of a photo with all its crops, in photos; measured, see tests/benchmarks/README.md
-)
+MOST_WEIGHT = 6  # of a photo with all its crops, in photos (tests/benchmarks/README.md)
 NOISE = 8  # roundings of the largest eigenvalue: below, an eigenvalue means nothing
 
 
