@@ -53,7 +53,7 @@ def to_support_looks(image: Image.Image, count: int, side: int) -> np.ndarray:
     if count == 0:
         return np.empty((0, side, side, 3), np.uint8)
     # Shrunk once, with care, to where the smallest look is `side` pixels wide: what is left to do
-    # for each look takes a fifth of the time, and hardly differs.
+    # for each look takes less than half the time, and hardly differs.
     most = math.ceil(side / SHARES[0])
     short = min(image.size)
     if short > most:
