@@ -12,6 +12,7 @@ ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
 MOST_SUPPORT_LOOKS = 32
+LEAST_POWER = 0.1  # of features
 MAX_PHOTOS = 200  # of one object, that adapt uses
 LARGEST_SEED = 2**32 - 1  # the largest that numpy and torch both take in every generator
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
@@ -76,6 +77,7 @@ class ModelConfig:
     trained_head: str = ""  # the head that its episodes trained; "" where none did
     pooled: bool = False  # the network without the layers that follow its pooling
     projected: bool = False  # a linear map of its features, as wide, behind it
+    feature_power: float = 1.0  # to which the projection takes them first, their signs kept
     film: tuple[str, ...] = ()  # norm layers that get new values from each support set
     inner_steps: int = 0  # a model of maml: its gradient steps on a support set, and their rate
     inner_lr: float = 0.0
@@ -115,6 +117,8 @@ def _check_model(config: ModelConfig) -> None:
         raise ValueError(f"image_size {seen.image_size}")
     if type(config.pooled) is not bool or type(config.projected) is not bool:
         raise TypeError(f"pooled {config.pooled}, projected {config.projected}")
+    if not LEAST_POWER <= config.feature_power <= 1:
+        raise ValueError(f"feature_power {config.feature_power}")
     if type(config.num_features) is not int or config.num_features < 1:
         raise ValueError(f"num_features {config.num_features}")
     if not 0.1 <= seen.crop_pct <= 1 or seen.interpolation not in ("bicubic", "bilinear"):
@@ -127,10 +131,9 @@ def _check_model(config: ModelConfig) -> None:
     if (shares or seen.support_looks) and config.film:
         raise ValueError("closer_looks or support_looks with film, whose passes are for one look")
     numbers = (*seen.mean, *seen.std)
-    if len(seen.mean) != 3 or len(seen.std) != 3 or not all(map(math.isfinite, numbers)):
+    usable = all(map(math.isfinite, numbers)) and min(seen.std, default=0) > 0
+    if len(seen.mean) != 3 or len(seen.std) != 3 or not usable:
         raise ValueError(f"mean {seen.mean}, std {seen.std}")
-    if min(seen.std) <= 0:
-        raise ValueError(f"std {seen.std}")
     if config.head not in ("auto", "generated", *HEAD_NAMES):
         raise ValueError(f"head {config.head}")
     if config.trained_head not in ("", "generated", *HEAD_NAMES):
@@ -175,6 +178,16 @@ class PretrainConfig:
 
 
 @dataclass(frozen=True)
+class NuisanceConfig:
+    """The stage that starts a projection (training/nuisance.py); `photos` = 0 leaves it out."""
+
+    photos: int = 0  # training photos that are looked at
+    looks: int = 4  # at each
+    strength: float = 1.0  # with which what differs between them is shrunk
+    balance: float = 0.0  # as in the supervised stage
+
+
+@dataclass(frozen=True)
 class ImitationConfig:
     """Tasks without labels, in place of the others; no `teacher` leaves them out."""
 
@@ -199,6 +212,7 @@ class TrainConfig:
     weights: str = "auto"
     pooled: bool = False  # leave out what timm puts between the pooling and its classifier
     projection: bool = False  # a linear map behind the features, which learns as a head does
+    feature_power: float = 1.0  # to which a projection takes the features first
     image_size: int = 224
     gradient: str = "lite"
     lite_h: int = 40
@@ -227,6 +241,7 @@ class TrainConfig:
     workers: int = 0  # decoding threads; 0 = one per core
     device: str = "auto"
     imitation: ImitationConfig = ImitationConfig()
+    nuisance: NuisanceConfig = NuisanceConfig()
     pretrain: PretrainConfig = PretrainConfig()
 
     @property

@@ -20,7 +20,8 @@ def test_every_setting_has_a_flag(trained) -> None:
         "--query 5 --query-batch 30 --tasks 99 --tasks-per-step 4 --lr 0.002 --backbone-lr 0.5 "
         "--warmup 7 --clip 3 --no-augment --precision fp32 --pretrain-images 500 --teacher t "
         "--teacher u --val v --val-every 9 --val-tasks 11 --seed 5 --workers 3 --device cpu "
-        "--strict-split --memory 6GB --film on --pooled --projection --inner-steps 4 --inner-lr 0.2"
+        "--strict-split --memory 6GB --film on --pooled --projection --feature-power 0.7 "
+        "--inner-steps 4 --inner-lr 0.2"
     )
     assert trained("photos", "more", *flags.split())[0] == 0
     expected = with_values(
@@ -34,6 +35,7 @@ def test_every_setting_has_a_flag(trained) -> None:
             "weights": "w",
             "pooled": True,
             "projection": True,
+            "feature_power": 0.7,
             "image_size": 96,
             "gradient": "exact",
             "lite_h": 16,
@@ -69,7 +71,7 @@ def test_every_setting_has_a_flag(trained) -> None:
         },
     )
     assert trained.config == expected
-    in_files = ("val_share", "smallest_crop", "imitation")
+    in_files = ("val_share", "smallest_crop", "imitation", "nuisance")
     untouched = [f.name for f in fields(TrainConfig) if f.name not in in_files]
     default = TrainConfig()
     assert all(getattr(expected, name) != getattr(default, name) for name in untouched)
@@ -82,6 +84,7 @@ def test_every_setting_has_a_flag(trained) -> None:
         ("--teacher t --pretrain-images 0", "--pretrain-images is 0", "--pretrain-images 100000"),
         ("--learner ridge --head euclidean", "not for ridge", "--learner protonets --head eucl"),
         ("--learner simple-cnaps --head cosine", "not for simple-cnaps", "leave --head out"),
+        ("--feature-power 0.7", "there is none", "--projection --feature-power 0.7"),
     ],
 )
 def test_a_flag_that_could_do_nothing_is_refused(trained, flags: str, words: str, fix: str) -> None:

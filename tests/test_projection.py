@@ -17,7 +17,7 @@ from litecli.networks import backbone
 from litecli.networks.encoder import Encoder
 from litecli.networks.model import FewShotModel
 from litecli.networks.model_folder import load_model, model_config, write_model
-from litecli.networks.parts import leave_out_head, project, projection_name
+from litecli.networks.parts import leave_out_head, project, projection_name, signed_power
 from litecli.training.run_folder import STATE_FILE
 from litecli.training.run_setup import initial_model
 from litecli.training.task_cost import network_passes
@@ -41,6 +41,33 @@ def test_a_projection_is_the_identity_until_it_learns(name: str) -> None:
         torch.testing.assert_close(network(images), 2 * before)
 
 
+def test_a_power_keeps_the_signs_of_features_and_pulls_their_sizes_together() -> None:
+    values = torch.tensor([-4.0, -1.0, 0.0, 0.25, 9.0])
+    expected = torch.tensor([-2.0, -1.0, 0.0, 0.5, 3.0])
+    torch.testing.assert_close(signed_power(values, 0.5), expected, atol=1e-5, rtol=0)
+    assert signed_power(values, 1.0) is values
+
+
+def test_what_a_power_learns_by_is_finite_at_zero_and_right_elsewhere() -> None:
+    values = torch.tensor([-4.0, 0.0, 0.25, 9.0], dtype=torch.float64, requires_grad=True)
+    signed_power(values, 0.7).sum().backward()
+    slopes = 0.7 * values.detach().abs() ** -0.3
+    assert values.grad is not None and bool(values.grad.isfinite().all())
+    torch.testing.assert_close(values.grad[[0, 2, 3]], slopes[[0, 2, 3]], rtol=1e-5, atol=0)
+
+
+def test_a_projection_takes_features_to_its_power_first() -> None:
+    network = timm.create_model("test_byobnet", num_classes=0).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        before = network(images)
+        project(network, before.shape[1], 0.7)
+        weight = network.get_parameter(f"{projection_name(network)}.weight")
+        torch.nn.init.normal_(weight, std=0.2)
+        expected = before.sign() * before.abs() ** 0.7 @ weight.T
+        torch.testing.assert_close(network(images), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_network_cut_behind_its_last_stage_can_have_one() -> None:
     network = leave_out_head(timm.create_model("mobilenetv4_conv_small", num_classes=0)).eval()
     images = torch.randn(1, 3, 64, 64)
@@ -56,24 +83,24 @@ def test_a_network_without_a_place_for_one_is_refused() -> None:
     assert caught.value.code == ExitCode.USAGE
 
 
-def projected_model(film: bool = False, name: str = "test_byobnet") -> FewShotModel:
+def projected_model(film: bool = False, power: float = 1.0) -> FewShotModel:
     """A model with random weights and a projection that is not the identity."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        built = backbone.with_projection(backbone.build(name, "none", SIDE))
+        built = backbone.with_projection(backbone.build("test_byobnet", "none", SIDE), power)
         model = FewShotModel(built, "cosine", film)
         for parameter in model.projection:
             torch.nn.init.normal_(parameter, std=0.2)
     return model
 
 
-@pytest.mark.parametrize("film", [False, True])
-def test_a_model_folder_keeps_it(film: bool, tmp_path: Path) -> None:
-    model = projected_model(film)
+@pytest.mark.parametrize(("film", "power"), [(False, 1.0), (True, 1.0), (False, 0.7), (True, 0.7)])
+def test_a_model_folder_keeps_it(film: bool, power: float, tmp_path: Path) -> None:
+    model = projected_model(film, power)
     folder = tmp_path / "own"
     write_model(model, model_config("own", model, "protonets", "cosine"), folder, {})
     config = open_model(folder).config
-    assert config.projected
+    assert config.projected and config.feature_power == power
     images = torch.randn(3, 3, SIDE, SIDE)
     with torch.no_grad():
         expected = model.features(images)
@@ -81,24 +108,47 @@ def test_a_model_folder_keeps_it(film: bool, tmp_path: Path) -> None:
         again = backbone.build("any", str(folder))  # --weights FOLDER: trained on with it
         assert again.projected and backbone.with_projection(again) == again
         torch.testing.assert_close(again.network(images), expected)
-        plain = backbone.rebuild(replace(config, projected=False)).eval()
-        plain.load_state_dict(model.network.state_dict(), strict=False)
-        assert not torch.allclose(plain(images), expected)
+        for other in ({"projected": False}, {"feature_power": 0.5}):
+            plain = backbone.rebuild(replace(config, **other)).eval()
+            plain.load_state_dict(model.network.state_dict(), strict=False)
+            assert not torch.allclose(plain(images), expected)
     encoded = Encoder(folder).encode(images.numpy())
     np.testing.assert_allclose(encoded, expected.numpy(), atol=1e-4)
     with pytest.raises(LiteError, match="that --pooled leaves out"):
         backbone.build("any", str(folder), pooled=True)
 
 
-def test_what_a_config_says_of_it_is_true_or_false() -> None:
-    config = ModelConfig("m", "resnet10t", 8).to_dict() | {"projected": "yes"}
-    with pytest.raises(TypeError, match="projected yes"):
+def test_its_power_is_the_one_that_it_learned_with(tmp_path: Path) -> None:
+    model, folder = projected_model(power=0.7), tmp_path / "own"
+    write_model(model, model_config("own", model, "protonets", "cosine"), folder, {})
+    built = backbone.build("any", str(folder))
+    assert backbone.with_projection(built, 0.7).feature_power == 0.7
+    with pytest.raises(LiteError, match=r"power 0[.]7") as caught:
+        backbone.with_projection(built, 0.5)
+    assert caught.value.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        ({"projected": "yes"}, TypeError, "projected yes"),
+        ({"feature_power": 0.0}, ValueError, "feature_power 0"),
+        ({"feature_power": float("nan")}, ValueError, "feature_power nan"),
+        ({"feature_power": "half"}, TypeError, "not supported"),
+    ],
+)
+def test_what_a_config_says_of_it_has_to_be_possible(
+    wrong: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    config = ModelConfig("m", "resnet10t", 8).to_dict() | wrong
+    with pytest.raises(error, match=words):
         ModelConfig.from_dict(config)
 
 
 def projected_stage(**changes: Any) -> Any:
-    stage = stage_of("protonets", backbone_lr=0.0, projection=True, **changes)
-    built = backbone.with_projection(stage.model.backbone)
+    changes = {"backbone_lr": 0.0, **changes}
+    stage = stage_of("protonets", projection=True, **changes)
+    built = backbone.with_projection(stage.model.backbone, stage.config.feature_power)
     model = FewShotModel(built, "cosine")
     return type(stage)(model, stage.config, noise().__getitem__, stage.sources, False)
 
@@ -112,13 +162,16 @@ def test_it_learns_in_front_of_a_frozen_network() -> None:
     assert moved == {f"{place}weight", "log_scale"}
 
 
-def test_its_exact_gradient_is_the_full_one() -> None:
+@pytest.mark.parametrize("power", [1.0, 0.7])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_its_exact_gradient_is_the_full_one(frozen: bool, power: float) -> None:
     found = {}
     for gradient in ("exact", "full"):
-        stage = projected_stage(gradient=gradient)
-        stage.model.ask_for_gradients(network=False)
+        changes = {"gradient": gradient, "feature_power": power}
+        stage = projected_stage(backbone_lr=0.0 if frozen else 0.1, **changes)
+        stage.model.ask_for_gradients(network=not frozen)
         found[gradient] = gradients(stage)
-    assert len(found["full"]) == 2
+    assert (len(found["full"]) == 2) == frozen
     assert_same_gradients(found["exact"], found["full"], 1e-5)
 
 

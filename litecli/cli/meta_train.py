@@ -100,6 +100,14 @@ def meta_train(
             "--projection",
         ),
     ] = None,
+    feature_power: Annotated[
+        float | None,
+        _flag(
+            "To which --projection takes the features first, signs kept; 0.7 helps pocket.",
+            NETWORK,
+            default=DEFAULTS.feature_power,
+        ),
+    ] = None,
     image_size: Annotated[
         int | None, _flag("Pixels of a side.", NETWORK, default=DEFAULTS.image_size)
     ] = None,
@@ -260,6 +268,7 @@ def meta_train(
         "weights": weights,
         "pooled": pooled,
         "projection": projection,
+        "feature_power": feature_power,
         "image_size": image_size,
         "gradient": gradient,
         "lite_h": lite_h,

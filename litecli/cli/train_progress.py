@@ -164,5 +164,6 @@ def _learner(config: TrainConfig) -> str:
     head = "a linear head of the task's own" if config.learner == "maml" else f"head {config.head}"
     parts = [config.learner, head, config.backbone]
     parts += ["FiLM"] * config.uses_film
-    parts += ["a projection"] * config.projection
+    power = f" of features to the power {config.feature_power:g}"
+    parts += ["a projection" + power * (config.feature_power != 1)] * config.projection
     return ", ".join(parts + ["the network frozen"] * (config.backbone_lr == 0))

@@ -8,7 +8,9 @@ from litecli.config import (
     HEAD_NAMES,
     LARGEST_SEED,
     LEARNERS,
+    LEAST_POWER,
     ImitationConfig,
+    NuisanceConfig,
     TrainConfig,
 )
 from litecli.errors import ExitCode, LiteError
@@ -25,6 +27,7 @@ LARGEST = 1_000_000_000
 # Setting -> (least, most, flag). Every number of a TrainConfig has a row.
 RANGES: dict[str, tuple[float, float, str]] = {
     "image_size": (32, 1024, "--image-size"),
+    "feature_power": (LEAST_POWER, 1, "--feature-power"),
     "lite_h": (1, LARGEST, "--lite-h"),
     "chunk": (1, LARGEST, "--chunk"),
     "episodes.way_min": (2, 1000, "--way"),
@@ -47,6 +50,10 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "smallest_crop": (0, 1, "smallest_crop"),
     "seed": (0, LARGEST_SEED, "--seed"),
     "workers": (0, 1024, "--workers"),
+    "nuisance.photos": (0, LARGEST, "nuisance.photos"),
+    "nuisance.looks": (2, 1000, "nuisance.looks"),
+    "nuisance.strength": (0, LARGEST, "nuisance.strength"),
+    "nuisance.balance": (0, 1, "nuisance.balance"),
     "imitation.support": (1, 100_000, "imitation.support"),
     "imitation.query": (1, 100_000, "imitation.query"),
     "imitation.power": (0, 100, "imitation.power"),
@@ -66,7 +73,12 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.teacher_weight": (0, 1000, "pretrain.teacher_weight"),
     "pretrain.map_weight": (0, 1000, "pretrain.map_weight"),
 }
-ABOVE = ("lr", "pretrain.lr", "imitation.power")  # their least is already too little
+ABOVE = (
+    "lr",
+    "pretrain.lr",
+    "nuisance.strength",
+    "imitation.power",
+)  # their least is already too little
 
 
 def check(config: TrainConfig) -> TrainConfig:
@@ -118,6 +130,13 @@ def check(config: TrainConfig) -> TrainConfig:
             "--pretrain-images 100000, or leave --teacher out",
             code=ExitCode.USAGE,
         )
+    if config.nuisance != NuisanceConfig() and not (config.nuisance.photos and config.projection):
+        raise LiteError(
+            "The stage of [nuisance] looks at photos to start a projection.",
+            "It needs both.",
+            "photos = 3200 in [nuisance], and --projection",
+            code=ExitCode.USAGE,
+        )
     if not config.imitation.teacher and config.imitation != ImitationConfig():
         raise LiteError(
             "The tasks of [imitation] need a teacher to answer them.",
@@ -141,6 +160,13 @@ def check(config: TrainConfig) -> TrainConfig:
         raise LiteError(
             f"The generated head belongs to cnaps, not to {config.learner}.",
             fix="--learner cnaps, or --head cosine",
+            code=ExitCode.USAGE,
+        )
+    if config.feature_power != 1 and not config.projection:
+        raise LiteError(
+            f"--feature-power {config.feature_power:g} is for a projection, and there is none.",
+            "It takes the features to this power before it maps them.",
+            f"--projection --feature-power {config.feature_power:g}",
             code=ExitCode.USAGE,
         )
     if config.memory:

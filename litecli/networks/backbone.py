@@ -35,6 +35,7 @@ class Backbone:
     origin: str  # where its weights come from, one line
     pooled: bool = False  # without the layers that timm puts after the pooling
     projected: bool = False  # with a linear map of the features behind them
+    feature_power: float = 1.0  # to which it takes them first
 
 
 def build(
@@ -94,6 +95,7 @@ def from_model(folder: Path, config: ModelConfig) -> Backbone:
         origin=config.origin,
         pooled=config.pooled,
         projected=config.projected,
+        feature_power=config.feature_power,
     )
 
 
@@ -104,14 +106,27 @@ def rebuild(described: ModelConfig | Backbone) -> nn.Module:
     """
     timm_networks.check_known(described.architecture)
     network = _created(described.architecture, described.architecture_args, described.pooled)
-    return project(network, described.num_features) if described.projected else network
+    if described.projected:
+        project(network, described.num_features, described.feature_power)
+    return network
 
 
-def with_projection(built: Backbone) -> Backbone:
-    """The same with a projection behind it, if it has none: the identity (see `parts.project`)."""
+def with_projection(built: Backbone, power: float = 1.0) -> Backbone:
+    """The same with a projection behind it, if it has none (see `parts.Projection`).
+
+    One that it has keeps its power. LiteError (USAGE) when another one than 1 is asked for.
+    """
     if not built.projected:
-        project(built.network, built.num_features)
-    return replace(built, projected=True)
+        project(built.network, built.num_features, power)
+        return replace(built, projected=True, feature_power=power)
+    if power not in (1.0, built.feature_power):
+        raise LiteError(
+            f"The projection of these weights takes features to the power {built.feature_power:g}.",
+            "It learned with that one.",
+            f"--feature-power {built.feature_power:g}, or leave it out",
+            code=ExitCode.USAGE,
+        )
+    return built
 
 
 def _created(architecture: str, arguments: Mapping[str, Any], pooled: bool) -> nn.Module:

@@ -170,6 +170,7 @@ def model_config(name: str, model: FewShotModel, learner: str, head: str) -> Mod
         head=head,
         pooled=described.pooled,
         projected=described.projected,
+        feature_power=described.feature_power,
         film=tuple(layer.name for layer in model.generator.layers) if model.generator else (),
         licence=described.licence,
         origin=described.origin,

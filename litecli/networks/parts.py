@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from litecli.errors import ExitCode, LiteError
 from litecli.memory import is_out_of_memory
 
+TINY = 1e-6  # below any value of a feature that means something
+
 
 def leave_out_head(network: nn.Module) -> nn.Module:
     """The network without the layers that follow its last stage: features are the map's mean.
@@ -45,14 +47,35 @@ def projection_name(network: nn.Module) -> str:
     return names[0]
 
 
-def project(network: nn.Module, num_features: int) -> nn.Module:
-    """The network with a linear map of its features [B, D] to as many, at first the identity.
+class Projection(nn.Linear):
+    """A linear map of features [B, D] to as many, at first the identity, behind a signed power.
 
-    Changes `network`, also returned. Raises LiteError as `projection_name`.
+    A power below 1 keeps few large values from deciding the cosine of two photos (Perronnin et
+    al., "Improving the Fisher kernel", 2010; Yang et al., "Free lunch for few-shot learning",
+    2021).
     """
-    layer = nn.Linear(num_features, num_features, bias=False)
-    nn.init.eye_(layer.weight)
-    network.set_submodule(projection_name(network), layer)
+
+    def __init__(self, num_features: int, power: float = 1.0) -> None:
+        super().__init__(num_features, num_features, bias=False)
+        nn.init.eye_(self.weight)
+        self.power = power
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [B, D] of the network as the model's."""
+        return super().forward(signed_power(features, self.power))
+
+
+def signed_power(values: Tensor, power: float) -> Tensor:
+    """sign(x) |x|^power of each value; 0 at 0, and its slope is finite there."""
+    return values if power == 1 else values.sign() * (values.abs() + TINY) ** power
+
+
+def project(network: nn.Module, num_features: int, power: float = 1.0) -> nn.Module:
+    """The network with a `Projection` behind it. Changes `network`, also returned.
+
+    Raises LiteError as `projection_name`.
+    """
+    network.set_submodule(projection_name(network), Projection(num_features, power))
     return network
 
 

@@ -29,6 +29,7 @@ class EpisodicStage:
 
     name = "episodes"
     settled = True
+    changes_at_end = False
 
     def __init__(
         self,

@@ -110,7 +110,7 @@ class Run:
     def _validation_due(self, stage: Stage, step: int) -> bool:
         """Whether this step asks for a validation that a session before has not made."""
         every = self.config.val_every or max(1, math.ceil(stage.num_steps / 10))
-        if step % every and step != stage.num_steps:
+        if step != stage.num_steps and (step % every or stage.changes_at_end):
             return False
         if step == 0 and every > stage.num_steps > 0:
             return False  # to be validated at the end only

@@ -42,7 +42,8 @@ def plan(config: TrainConfig) -> Plan:
     """Read the names of the data and build the network; raises LiteError as training would."""
     built = _network(config)
     check_learnable(config, built.network)
-    built = backbone.with_projection(built) if config.projection else built
+    if config.projection:
+        built = backbone.with_projection(built, config.feature_power)
     config = replace(config, projection=built.projected)
     dataset, held_out = training_data.run_dataset(config)
     every_photo = np.ones(len(dataset.paths), bool)  # none has been looked at

@@ -14,7 +14,7 @@ from litecli.networks import backbone as backbones
 from litecli.networks.model import FewShotModel
 from litecli.networks.parts import batch_norm_layers
 from litecli.pictures import gpu_decoding
-from litecli.pictures.atlas import atlas_for
+from litecli.pictures.atlas import Atlas, atlas_for
 from litecli.pictures.training_data import TrainingData, open_data
 from litecli.training import teacher
 from litecli.training.events import Preparing
@@ -31,7 +31,7 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
         )
         check_learnable(config, built.network)
         if config.projection:
-            built = backbones.with_projection(built)
+            built = backbones.with_projection(built, config.feature_power)
         model = FewShotModel(built, head_of_learner(config.learner, config.head), config.uses_film)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -86,12 +86,19 @@ def prepared_teacher(
 
 
 def imitation_tasks(
-    model: FewShotModel, config: TrainConfig, data: TrainingData, bf16: bool
+    model: FewShotModel,
+    config: TrainConfig,
+    data: TrainingData,
+    bf16: bool,
+    atlas: Atlas | None = None,
 ) -> ImitationTasks | None:
-    """The tasks without labels, if there is a teacher for them; raises as `prepared_teacher`."""
+    """The tasks without labels, if there is a teacher for them; raises as `prepared_teacher`.
+
+    `atlas` is that of an earlier stage, if one has made it.
+    """
     names, device = config.imitation.teacher, model.log_scale.device
     if not names:
         return None
     taught = LiveTeacher([find_model(name) for name in names], device, bf16, with_maps=False)
-    atlas = atlas_for(data.store, device)
+    atlas = atlas or atlas_for(data.store, device)
     return ImitationTasks(model, config, data.squares, data.training, taught, atlas)

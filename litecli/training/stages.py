@@ -2,7 +2,7 @@
 
 A stage owns its optimiser and any layers that only it needs. Step k draws everything random from
 (seed, k), so that a run stopped after any step and resumed ends with the same weights. The stages
-are supervised.py and episodic.py.
+are supervised.py, nuisance.py and episodic.py.
 """
 
 import math
@@ -25,6 +25,7 @@ class Stage(Protocol):
     num_steps: int
     extra: nn.ModuleDict  # layers that belong to the stage, not to the model
     settled: bool  # False while the weights belong to no counted step: no state to save
+    changes_at_end: bool  # the model, in the last step alone: no other is worth a validation
 
     @property
     def optimizer(self) -> torch.optim.Optimizer:

@@ -34,6 +34,7 @@ class SupervisedStage:
 
     name = "supervised"
     settled = True
+    changes_at_end = False
 
     def __init__(
         self,

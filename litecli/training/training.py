@@ -3,7 +3,7 @@
     for event in meta_train(config):
         ...
 
-Stages run in order (a supervised one where asked for, then LITE episodes); the weights that do best
+Stages run in order (those that are asked for, then LITE episodes); the weights that do best
 on validation tasks are kept in OUT/model. The state is saved at step boundaries, and a step is a
 pure function of its number, so a run that was stopped anywhere and resumed ends with the same bits.
 """
@@ -29,6 +29,7 @@ from litecli.training import memory_fit
 from litecli.training.episodic import EpisodicStage
 from litecli.training.events import Event, Started
 from litecli.training.loop import Run
+from litecli.training.nuisance import NuisanceStage
 from litecli.training.ranks import Ranks
 from litecli.training.run_folder import STATE_FILE, RunFolder, RunProgress
 from litecli.training.run_setup import (
@@ -83,16 +84,16 @@ def _lead(
         config, expected = memory_fit.fit(config, model, data.training, bf16)
         saved = folder.load(config) if resume else None
     stages: list[Stage] = []
+    photos, atlas = (data.squares, data.training), None
+    if config.pretrain.images or config.nuisance.photos:
+        atlas = atlas_for(data.store, device)
     if config.pretrain.images:
         taught = yield from prepared_teacher(config, data, folder.cache, device, bf16)
-        atlas = atlas_for(data.store, device)
-        stages.append(
-            SupervisedStage(model, config, data.squares, data.training, taught, bf16, atlas)
-        )
-    unlabelled = imitation_tasks(model, config, data, bf16)
-    stages.append(
-        EpisodicStage(model, config, data.squares, data.training, bf16, ranks, unlabelled)
-    )
+        stages.append(SupervisedStage(model, config, *photos, taught, bf16, atlas))
+    if config.nuisance.photos:
+        stages.append(NuisanceStage(model, config, *photos, bf16, atlas))
+    unlabelled = imitation_tasks(model, config, data, bf16, atlas)
+    stages.append(EpisodicStage(model, config, *photos, bf16, ranks, unlabelled))
     progress, resumed = RunProgress(), saved is not None
     if saved is not None:
         progress = saved[0]
