@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from litecli import storage
-from litecli.config import ImitationConfig, PretrainConfig, TrainConfig
+from litecli.config import ImitationConfig, NuisanceConfig, PretrainConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import open_model
 from litecli.training import torchrun
@@ -132,7 +132,8 @@ def test_ranks_that_imitate_take_the_same_steps_as_one(
 ) -> None:
     teacher = write_network(tmp_path / "teacher").folder
     shape = ImitationConfig((str(teacher),), support=6, query=3, mix=0.5)
-    alone = replace(config, imitation=shape, projection=True, out=str(tmp_path / "alone"))
+    changes = {"projection": True, "nuisance": NuisanceConfig(photos=40), "imitation": shape}
+    alone = replace(config, out=str(tmp_path / "alone"), **changes)
     list(meta_train(alone))
     shared = replace(alone, out=str(tmp_path / "shared"))
     assert launch(shared, 2).codes == [0, 0]
