@@ -97,6 +97,15 @@ def test_looks_at_one_photo_come_nearer_than_those_at_two() -> None:
     assert share_within() < 0.5 * before
 
 
+def test_the_looks_of_a_row_are_at_one_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos of one grey each, all the same however they are cropped, and a mean as features."""
+    stage = stage_of(augment=False)
+    stage.squares = lambda number: np.full((36, 36, 3), 5 * number, np.uint8)
+    monkeypatch.setattr(stage.model, "features", lambda images, bf16: images.mean(dim=(2, 3)))
+    seen = stage.features(0)[..., 0]
+    assert float(seen.std(dim=1).max()) < 1e-5 and len(seen.unique()) > 15
+
+
 def test_a_step_is_a_function_of_its_number_whatever_its_chunks() -> None:
     stage, chunked = stage_of(), stage_of(chunk=50)
     first = stage.features(2)

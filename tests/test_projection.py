@@ -179,9 +179,10 @@ def test_the_supervised_stage_teaches_the_network_all_the_same(
     config: TrainConfig, quick: None
 ) -> None:
     """The episodes' stage is made before that one runs, and must not freeze the network then."""
-    config = replace(config, projection=True, backbone_lr=0.0)
+    config = replace(config, projection=True, feature_power=0.7, backbone_lr=0.0)
     events_of(config)
     begun = initial_model(config, torch.device("cpu"), offline=True)
+    assert begun.backbone.feature_power == 0.7
     state, _ = storage.read_tensors(Path(config.out) / "last" / STATE_FILE)
     weights = dict(begun.network.named_parameters())
     still = [n for n, p in weights.items() if np.array_equal(state[f"model.network.{n}"], p.data)]
