@@ -103,7 +103,7 @@ def meta_train(
     feature_power: Annotated[
         float | None,
         _flag(
-            "To which --projection takes the features first, signs kept; 0.7 helps pocket.",
+            "To this power --projection takes the features first, signs kept; pocket: 0.7.",
             NETWORK,
             default=DEFAULTS.feature_power,
         ),

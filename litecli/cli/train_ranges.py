@@ -73,12 +73,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "pretrain.teacher_weight": (0, 1000, "pretrain.teacher_weight"),
     "pretrain.map_weight": (0, 1000, "pretrain.map_weight"),
 }
-ABOVE = (
-    "lr",
-    "pretrain.lr",
-    "nuisance.strength",
-    "imitation.power",
-)  # their least is already too little
+# Their least is already too little.
+ABOVE = ("lr", "pretrain.lr", "nuisance.strength", "imitation.power")
 
 
 def check(config: TrainConfig) -> TrainConfig:
