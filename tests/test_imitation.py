@@ -21,9 +21,10 @@ from litecli.pictures.atlas import Atlas
 from litecli.training import planning
 from litecli.training.episodic import EpisodicStage
 from litecli.training.events import Stepped
-from litecli.training.imitation import ImitationTasks, LitPictures
+from litecli.training.imitation import ImitationTasks
 from litecli.training.run_folder import STATE_FILE
 from litecli.training.teacher import LiveTeacher
+from litecli.training.unlabelled import LitPictures
 
 from .small_models import write_network
 from .small_runs import NETWORK, SIDE, SMALL_RUN, events_of, opened, stop_after

@@ -100,7 +100,7 @@ def test_looks_at_one_photo_come_nearer_than_those_at_two() -> None:
 def test_the_looks_of_a_row_are_at_one_photo(monkeypatch: pytest.MonkeyPatch) -> None:
     """Photos of one grey each, all the same however they are cropped, and a mean as features."""
     stage = stage_of(augment=False)
-    stage.squares = lambda number: np.full((36, 36, 3), 5 * number, np.uint8)
+    stage.images.squares = lambda number: np.full((36, 36, 3), 5 * number, np.uint8)
     monkeypatch.setattr(stage.model, "features", lambda images, bf16: images.mean(dim=(2, 3)))
     seen = stage.features(0)[..., 0]
     assert float(seen.std(dim=1).max()) < 1e-5 and len(seen.unique()) > 15

@@ -6,6 +6,7 @@ stages.py              what a training stage is
 supervised.py          the stage before the episodes
 supervised_batches.py  the pictures that it learns from
 teacher.py             what teacher networks make of the pictures
+unlabelled.py          pictures of any training image
 nuisance.py            the stage that starts a projection
 episodic.py            the stage of LITE episodes
 imitation.py           tasks for it that teachers answer, without labels

@@ -10,51 +10,23 @@ lite.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from litecli import threads
 from litecli.config import Preprocess, TrainConfig
 from litecli.heads.labelled import unit_rows
 from litecli.image_stream import Images
 from litecli.lite import Learner, Task, encode_all
 from litecli.networks.model import FewShotModel
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.augment import colour_jitter, standardised
-from litecli.pictures.composites import draw_pictures
 from litecli.tasks.episodes import Source
 from litecli.training.stages import Squares
-from litecli.training.supervised_batches import (
-    image_shares,
-    labelled_images,
-    rendered,
-    smallest_crops,
-    square_sides,
-)
 from litecli.training.teacher import LiveTeacher
+from litecli.training.unlabelled import LitPictures, UnlabelledImages
 
 SPREAD = 0.1  # about that of cosines between pictures: the loss is in squares of it
-
-
-@dataclass(frozen=True)
-class LitPictures:
-    """`Images` under their lights: float [B, 3, S, S] in 0 to 255, or inputs with `preprocess`."""
-
-    pixels: Tensor  # [N, 3, S, S], bytes where threads made them
-    lights: Tensor  # [N, 4]
-    device: torch.device
-    preprocess: Preprocess | None = None
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    def __getitem__(self, indices: Tensor) -> Tensor:
-        pixels = self.pixels[indices.to(self.pixels.device)].to(self.device).float()
-        lit = colour_jitter(pixels, self.lights[indices].to(self.device))
-        return lit if self.preprocess is None else standardised(lit, self.preprocess)
 
 
 class ImitationTasks:
@@ -72,24 +44,17 @@ class ImitationTasks:
         teacher: LiveTeacher,
         atlas: Atlas | None = None,
     ) -> None:
-        self.model, self.config, self.squares = model, config, squares
-        self.teacher, self.atlas = teacher, atlas
+        self.model, self.config, self.teacher = model, config, teacher
         self.device = model.log_scale.device
-        self.numbers, _ = labelled_images(sources)
-        self.shares = image_shares(sources, config.imitation.balance)
-        self.sides = square_sides(self.numbers, squares)
+        self.images = UnlabelledImages(config, squares, sources, config.imitation.balance, atlas)
 
     def task(self, k: int) -> Task:
         """N support pictures and M queries; query labels are the cosines wanted of them [M, N]."""
         settings, preprocess = self.config.imitation, self.model.backbone.preprocess
         rng = np.random.default_rng((self.config.seed, k))
         count = settings.support + settings.query
-        numbers = rng.choice(self.numbers, count, p=self.shares)
-        pictures = draw_pictures(numbers, self.sides, settings.mix, smallest_crops(self.sides), rng)
-        amounts = rng.uniform(-1.0, 1.0, size=(count, 4)).astype(np.float32)
-        lights = torch.from_numpy(amounts if self.config.augment else 0 * amounts)
-        cores = threads.workers(self.config.workers)
-        pixels = rendered(pictures, preprocess.image_size, self.squares, self.atlas, cores)
+        numbers = self.images.draw(count, rng)
+        pixels, lights = self.images.pictures(numbers, settings.mix, preprocess.image_size, rng)
 
         def lit(part: slice, inputs: Preprocess | None) -> Images:
             return LitPictures(pixels[part], lights[part], self.device, inputs)

@@ -15,23 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from litecli import threads
 from litecli.config import TrainConfig
 from litecli.heads.labelled import unit_rows
 from litecli.lite import encode_all
 from litecli.networks.model import FewShotModel
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.composites import draw_pictures
 from litecli.tasks.episodes import Source
-from litecli.training.imitation import LitPictures
 from litecli.training.stages import Squares
-from litecli.training.supervised_batches import (
-    image_shares,
-    labelled_images,
-    rendered,
-    smallest_crops,
-    square_sides,
-)
+from litecli.training.unlabelled import LitPictures, UnlabelledImages
 
 PHOTOS = 40  # in a step
 
@@ -55,12 +46,9 @@ class NuisanceStage:
         bf16: bool,
         atlas: Atlas | None = None,
     ) -> None:
-        self.model, self.config, self.squares = model, config, squares
-        self.bf16, self.atlas = bf16, atlas
+        self.model, self.config, self.bf16 = model, config, bf16
         self.num_steps = math.ceil(config.nuisance.photos / PHOTOS)
-        self.numbers, _ = labelled_images(sources)
-        self.shares = image_shares(sources, config.nuisance.balance)
-        self.sides = square_sides(self.numbers, squares)
+        self.images = UnlabelledImages(config, squares, sources, config.nuisance.balance, atlas)
         self.scatter = Scatter(model.backbone.num_features)
         self.extra = nn.ModuleDict({"scatter": self.scatter})
         self.optimizer = torch.optim.SGD(model.projection, lr=0.0)  # nothing here learns by slopes
@@ -83,13 +71,9 @@ class NuisanceStage:
         """Features [PHOTOS, looks, D] of step k, a pure function of its number."""
         settings, device = self.config.nuisance, self.model.log_scale.device
         rng = np.random.default_rng((self.config.seed, k))
-        photos = rng.choice(self.numbers, PHOTOS, p=self.shares)
-        numbers = np.repeat(photos, settings.looks)
-        pictures = draw_pictures(numbers, self.sides, 0.0, smallest_crops(self.sides), rng)
-        amounts = rng.uniform(-1.0, 1.0, size=(len(numbers), 4)).astype(np.float32)
-        lights = torch.from_numpy(amounts if self.config.augment else 0 * amounts)
-        seen, cores = self.model.backbone.preprocess, threads.workers(self.config.workers)
-        pixels = rendered(pictures, seen.image_size, self.squares, self.atlas, cores)
+        numbers = np.repeat(self.images.draw(PHOTOS, rng), settings.looks)
+        seen = self.model.backbone.preprocess
+        pixels, lights = self.images.pictures(numbers, 0.0, seen.image_size, rng)
         shown = LitPictures(pixels, lights, device, seen)
 
         def encode(images: Tensor) -> Tensor:
