@@ -38,7 +38,7 @@ def test_a_run_that_is_stopped_after_every_event_ends_the_same(
     whole = replace(config, out=str(tmp_path / "whole"))
     events_of(whole)
     expected = outcome(whole)
-    assert len(expected[2]) == STEPS + 6
+    assert len(expected[2]) == STEPS + 5
     seen = stop_after(config, 2)
     for _ in range(40):
         if isinstance(seen[-1], Finished):

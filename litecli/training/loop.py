@@ -114,6 +114,8 @@ class Run:
             return False
         if step == 0 and every > stage.num_steps > 0:
             return False  # to be validated at the end only
+        if step == 0 and any(before.num_steps for before in self.stages[: self.progress.stage]):
+            return False  # the weights are those that the stage before was validated with
         return not any(
             row["stage"] == stage.name and int(row["step"]) == step and row.get("val_accuracy")
             for row in self.folder.rows
