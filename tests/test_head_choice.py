@@ -49,7 +49,7 @@ def test_choose_head_takes_the_best_by_object_then_by_likelihood():
             accuracy = np.mean([own.mean() for own in right])
             temperatures = np.std(scores) * np.geomspace(1e-3, 1e3, 121)
             table[accuracy, max(likelihood(scores, labels, t) for t in temperatures)] = name
-        assert choose_head(features, labels, num_classes) == table[max(table)], seed
+        assert choose_head(features, labels, num_classes)[0].name == table[max(table)], seed
         winners.add(table[max(table)])
         by_likelihood += sum(accuracy == max(table)[0] for accuracy, _ in table) > 1
     assert winners == set(AUTO_HEADS) and by_likelihood
@@ -57,14 +57,14 @@ def test_choose_head_takes_the_best_by_object_then_by_likelihood():
 
 def test_ridge_where_nothing_tells_the_heads_apart():
     features, labels = photos([4, 5, 6], dim=24, noise=0.01)  # each head is right throughout
-    assert choose_head(features, labels, 3) == "ridge"
-    assert choose_head(features[:4], labels[:4], 1) == "ridge"
+    assert choose_head(features, labels, 3)[0].name == "ridge"
+    assert choose_head(features[:4], labels[:4], 1)[0].name == "ridge"
     features, labels, num_classes = collection(8)
-    assert choose_head(features, labels, num_classes) != "ridge"
+    assert choose_head(features, labels, num_classes)[0].name != "ridge"
     # Each object is one burst, or one photo: nothing can be left out.
-    assert choose_head(features, labels, num_classes, groups=labels) == "ridge"
+    assert choose_head(features, labels, num_classes, groups=labels)[0].name == "ridge"
     first = np.unique(labels, return_index=True)[1]
-    assert choose_head(features[first], labels[first], num_classes) == "ridge"
+    assert choose_head(features[first], labels[first], num_classes)[0].name == "ridge"
 
 
 @pytest.mark.parametrize("name", HEADS)

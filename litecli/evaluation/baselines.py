@@ -37,12 +37,15 @@ def named_head(head: str, lam: float | None = None) -> Fit:
         features: np.ndarray, labels: np.ndarray, crops: np.ndarray | None = None
     ) -> Classifier:
         way = int(labels.max()) + 1
-        chosen = choose_head(features, labels, way, crops=crops) if head == "auto" else head
-        penalty = lam if chosen == "ridge" else None
-        params = HEADS[chosen].fit(features, labels, way, lam=penalty, crops=crops)
-        return Classifier(
-            lambda queries: HEADS[chosen].score(params, queries), count_numbers(params)
-        )
+        if head == "auto":
+            chosen, options = choose_head(features, labels, way, crops=crops)
+        else:
+            chosen, options = HEADS[head], None
+        if options is None or (lam is not None and chosen.name == "ridge"):
+            penalty = lam if chosen.name == "ridge" else None
+            options = chosen.options(features, labels, way, lam=penalty, crops=crops)
+        params = chosen.fit(features, labels, way, crops=crops, **options)
+        return Classifier(lambda queries: chosen.score(params, queries), count_numbers(params))
 
     return fit
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from litecli.heads.confidence import best_temperature
+from litecli.heads.head import Head, Options
 from litecli.heads.heads import HEADS
 from litecli.heads.labelled import Array, Basis, distinct, eigenbasis, to_numpy
 
@@ -16,8 +17,8 @@ def choose_head(
     groups: Array | None = None,
     crops: Array | None = None,
     basis: Basis = eigenbasis,
-) -> str:
-    """The head with the better leave-one-out accuracy (mean over objects) on its own photos.
+) -> tuple[Head, Options]:
+    """The head with the better leave-one-out accuracy (mean over objects), and its options.
 
     Ties go to the higher leave-one-out log-likelihood at the best temperature, then to ridge; so
     does a set of which nothing can be left out (one photo of each object). Mahalanobis is no
@@ -25,20 +26,31 @@ def choose_head(
     gain on average.
     """
     labels = to_numpy(labels)
-    results = {}
+
+    def options_of(head: Head) -> Options:
+        return head.options(features, labels, num_classes, groups=groups, crops=crops, basis=basis)
+
+    found, results = {}, {}
     for name in AUTO_HEADS:
         head = HEADS[name]
+        found[name] = head, options_of(head)
         scores = to_numpy(
             head.leave_one_out(
-                features, labels, num_classes, groups=groups, crops=crops, basis=basis
+                features,
+                labels,
+                num_classes,
+                groups=groups,
+                crops=crops,
+                basis=basis,
+                **found[name][1],
             )
         )
         own = scores[np.arange(len(labels)), labels]
         seen = np.isfinite(own)
         if not seen.any():
-            return "ridge"
+            return HEADS["ridge"], options_of(HEADS["ridge"])
         right = scores[seen].argmax(1) == labels[seen]
         classes = distinct(labels[seen])
         accuracy = np.mean([right[labels[seen] == label].mean() for label in classes])
         results[name] = (float(accuracy), best_temperature(scores[seen], labels[seen])[1])
-    return max(results, key=lambda name: (*results[name], name == "ridge"))
+    return found[max(results, key=lambda name: (*results[name], name == "ridge"))]

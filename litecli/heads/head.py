@@ -143,7 +143,9 @@ class Head:
         if lam is None:
             lam = 0.0
             if self.choose_lam is not None:
-                examples, each = self.examples(self.prepared(features), crops)
+                double = array_namespace(features).float64  # as in `leave_one_out`: one eigenbasis
+                known = self.prepared(array_namespace(features).astype(features, double))
+                examples, each = self.examples(known, crops)
                 same = repeated_groups(labels, groups, each)
                 lam = self.choose_lam(examples, same[0], num_classes, same[1], each, basis)
         if strength is None:

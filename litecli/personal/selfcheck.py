@@ -103,10 +103,12 @@ def check_support(
         # 0 = known without its own view, 1 = called unknown, -1 = there is no other view
         named = np.where(np.isnan(level), -1, (level > threshold).astype(np.int64))
     else:
-        head = head or HEADS[choose_head(features, labels, num_classes, groups, crops, basis)]
-        options = head.options(
-            features, labels, num_classes, groups=groups, crops=crops, basis=basis
-        )
+        if head is None:
+            head, options = choose_head(features, labels, num_classes, groups, crops, basis)
+        else:
+            options = head.options(
+                features, labels, num_classes, groups=groups, crops=crops, basis=basis
+            )
         together = turns(labels, groups)
         scores = head.leave_one_out(
             features, labels, num_classes, groups=together, crops=crops, basis=basis, **options
