@@ -141,6 +141,23 @@ def test_photo_counts_are_of_photos() -> None:
     assert seen and all(count % 4 == 0 for count in seen)  # the cuts are fitted with crops too
 
 
+def test_the_strength_is_chosen_from_three_crops_of_a_photo() -> None:
+    features, crops = world(11)
+    seen = []
+
+    def classes(rows: np.ndarray, targets: np.ndarray, lam: float) -> dict[str, np.ndarray]:
+        seen.append(rows)
+        return RIDGE.fit_classes(rows, targets, lam)
+
+    spied = replace(RIDGE, fit_classes=classes)
+    assert crops.shape[1] == 3
+    for given in (crops, np.concatenate([crops, -crops], axis=1)):
+        count_correction_strength(spied, features, LABELS, 3, lam=0.1, crops=given)
+    assert len(seen) > 2
+    for few, of_many in zip(seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True):
+        np.testing.assert_array_equal(few, of_many)
+
+
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "ridge"])
 def test_other_heads_learn_from_photos_alone(name: str) -> None:
     features, crops = world()
