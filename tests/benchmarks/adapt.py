@@ -1,12 +1,13 @@
 """`litecli adapt` of a folder as a whole process, beside the usual way and beside its floor.
 
-    python tests/benchmarks/adapt.py --model mobilenetv2_100 --weights DIR [--heic] [--runs 3]
+    python tests/benchmarks/adapt.py --model mobilenetv2_100 --weights DIR
+        [--heic] [--unequal] [--runs 3]
 
-100 photos of 12 megapixels (10 objects), or 30 in HEIC. The usual way: easyfsl's prototypical
-networks on a timm network, photos through torchvision's transforms (`pip install easyfsl`), with
-the same weights (a timm local folder). The floor: processor seconds of decoding alone
-(shrink-on-load) and of the network alone (onnxruntime), shared by the cores, and a command that
-does nothing. All take turns.
+100 photos of 12 megapixels (10 objects), or 30 in HEIC, or 95, with 5 to 14 of an object. The usual
+way: easyfsl's prototypical networks on a timm network, photos through torchvision's transforms
+(`pip install easyfsl`), with the same weights (a timm local folder). The floor: processor seconds
+of decoding alone (shrink-on-load) and of the network alone (onnxruntime), shared by the cores, and
+a command that does nothing. All take turns.
 """
 
 import argparse
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--weights", help="timm local folder of the same network")
     parser.add_argument("--heic", action="store_true")
+    parser.add_argument("--unequal", action="store_true", help="5 to 14 photos of an object")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     if arguments.heic and arguments.weights:
@@ -92,7 +94,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         home, photos = Path(name, "home"), Path(name, "photos")
         kind, objects = ("heic", 3) if arguments.heic else ("jpg", 10)
-        paths = write_photos(photos, objects, 10, kind=kind)
+        each = 5 + objects - 1 if arguments.unequal else 10
+        paths = write_photos(photos, objects, each, kind=kind)
+        if arguments.unequal:
+            for number, path in enumerate(paths):
+                thing, view = divmod(number, each)
+                if view >= 5 + thing:
+                    path.unlink()
+            paths = [path for path in paths if path.exists()]
         preprocess = model.config.preprocess
         side = preprocess.image_size
         blank = np.zeros((learned_looks(preprocess, len(paths)), 3, side, side), np.float32)
