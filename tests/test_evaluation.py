@@ -12,6 +12,8 @@ from litecli.evaluation import baselines, evaluation
 from litecli.evaluation.defaults import BASELINES
 from litecli.evaluation.evaluation import evaluate, mean_and_interval, solve_task
 from litecli.evaluation.solvers import FrozenFeatures
+from litecli.heads.head import Options
+from litecli.heads.heads import HEADS
 from litecli.library.model_files import Model
 from litecli.tasks.episodes import Episode, Source, sample_fixed
 
@@ -142,7 +144,8 @@ def test_auto_takes_the_better_head_of_each_task(monkeypatch: pytest.MonkeyPatch
     assert mean("ridge") > mean("cosine") + 0.05
     assert mean("auto") > mean("cosine") + 0.04
 
-    monkeypatch.setattr(baselines, "choose_head", lambda *args, **options: "cosine")
+    cosine = HEADS["cosine"], Options(strength=0.0, lam=0.0)
+    monkeypatch.setattr(baselines, "choose_head", lambda *args, **options: cosine)
     assert mean("auto") == mean("cosine")
 
 

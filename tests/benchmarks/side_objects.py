@@ -154,8 +154,11 @@ def measure(
             crops = collection.crops[support]
         task = known, labels, len(classes)
         name = model.config.head
-        head = HEADS[choose_head(*task, crops=crops) if name == "auto" else name]
-        options = head.options(*task, crops=crops)
+        if name == "auto":
+            head, options = choose_head(*task, crops=crops)
+        else:
+            head = HEADS[name]
+            options = head.options(*task, crops=crops)
         params = head.fit(*task, crops=crops, **options)
         held_out = head.leave_one_out(*task, crops=crops, **options)
         temperature = confidence.fit_temperature(held_out, labels)
