@@ -8,6 +8,7 @@ import torch
 
 from litecli.heads import labelled, ridge
 from litecli.heads.choice import choose_head
+from litecli.heads.head import Head
 from litecli.heads.heads import HEADS
 from litecli.heads.labelled import held_out_batches, unit_rows
 from litecli.heads.photo_counts import count_correction_strength
@@ -124,32 +125,31 @@ def test_what_is_not_given_is_chosen_with_the_crops() -> None:
         np.testing.assert_equal(found, expected)
 
 
+def spied_ridge() -> tuple[Head, list[np.ndarray]]:
+    """Ridge, and a list that gets the examples of each of its fits."""
+    seen: list[np.ndarray] = []
+
+    def classes(rows: np.ndarray, targets: np.ndarray, lam: float) -> dict[str, np.ndarray]:
+        seen.append(rows)
+        return RIDGE.fit_classes(rows, targets, lam)
+
+    return replace(RIDGE, fit_classes=classes), seen
+
+
 def test_photo_counts_are_of_photos() -> None:
     features, crops = world(3)
     known = unit_rows(features)
     given = RIDGE.fit(features, LABELS, 3, strength=1.0, lam=0.2, crops=crops)["offsets"]
     plain = RIDGE.fit(features, LABELS, 3, strength=1.0, lam=0.2)["offsets"]
     np.testing.assert_array_equal(given, plain)
-    seen = []
-
-    def classes(rows: np.ndarray, targets: np.ndarray, lam: float) -> dict[str, np.ndarray]:
-        seen.append(len(rows))
-        return RIDGE.fit_classes(rows, targets, lam)
-
-    spied = replace(RIDGE, fit_classes=classes)
+    spied, seen = spied_ridge()
     count_correction_strength(spied, known, LABELS, 3, lam=0.1, crops=crops)
-    assert seen and all(count % 4 == 0 for count in seen)  # the cuts are fitted with crops too
+    assert seen and all(len(rows) % 4 == 0 for rows in seen)  # the cuts are fitted with crops too
 
 
 def test_the_strength_is_chosen_from_three_crops_of_a_photo() -> None:
     features, crops = world(11)
-    seen = []
-
-    def classes(rows: np.ndarray, targets: np.ndarray, lam: float) -> dict[str, np.ndarray]:
-        seen.append(rows)
-        return RIDGE.fit_classes(rows, targets, lam)
-
-    spied = replace(RIDGE, fit_classes=classes)
+    spied, seen = spied_ridge()
     assert crops.shape[1] == 3
     for given in (crops, np.concatenate([crops, -crops], axis=1)):
         count_correction_strength(spied, features, LABELS, 3, lam=0.1, crops=given)
