@@ -77,7 +77,7 @@ def _square(image: Image.Image, look: SupportLook, side: int) -> np.ndarray:
     across = (right, -down, x - (right - down) * side / 2)
     downwards = (down, right, y - (down + right) * side / 2)
     turned = image.transform(
-        (side, side), Image.Transform.AFFINE, (*across, *downwards), Image.Resampling.BICUBIC
+        (side, side), Image.Transform.AFFINE, (*across, *downwards), Image.Resampling.BILINEAR
     )
     pixels = np.asarray(turned)
     return pixels[:, ::-1] if look.mirrored else pixels
