@@ -29,9 +29,9 @@ from litecli.cli import main
 from litecli.config import ModelConfig, Preprocess
 from litecli.library.model_files import Model, open_model
 
-from .small_runs import config, photos, quick
+from .small_runs import config, photos, quick, stopped
 
-__all__ = ("config", "photos", "quick")  # fixtures
+__all__ = ("config", "photos", "quick", "stopped")  # fixtures
 
 PROGRAM = "import sys; from litecli.cli import main; sys.exit(main())"
 SIDE = 32  # pixels, the tiny network's input

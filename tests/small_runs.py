@@ -63,6 +63,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "draw_curves", lambda self: None)
 
 
+@pytest.fixture
+def stopped(config: TrainConfig, quick: None) -> TrainConfig:
+    """A run that was stopped after its fourth step, with the state before that in prev/."""
+    stop_after(config, 4)
+    stop_after(config, 3, resume=True)
+    return config
+
+
 def write_tensors(model: FewShotModel, config: object, folder: Path, texts: object) -> None:
     state = {name: value.numpy() for name, value in model.state_dict().items()}
     storage.write_tensors(folder / "best.safetensors", state, {})

@@ -165,6 +165,19 @@ def test_row_60_a_task_larger_than_the_data(train: Train) -> None:
     assert "at most 4 classes, not 50" in Path("o/log.txt").read_text()
 
 
+def test_row_60_more_classes_than_support_photos(train: Train) -> None:
+    _, out, _ = train("--way", "9-9", "--support", "4", "--dry-run")
+    assert out.count("Warning: tasks have at most 4 classes, a photo each, not 9") == 1
+
+
+def test_h_of_all_support_photos_is_said_once(train: Train) -> None:
+    said = "tasks have at most 8 support photos, and --lite-h 8: all of them get a gradient"
+    for flags, times in ((("--lite-h", "8"), 1), ((), 0), (("--gradient", "exact"), 0)):
+        _, out, _ = train(*flags, "--dry-run")
+        assert out.count(said) == times
+    assert train("--lite-h", "8")[2].count(said) == 1
+
+
 def test_row_61_shared_classes(train: Train) -> None:
     code, _, err = train()
     assert code == 0
@@ -186,6 +199,20 @@ def test_row_63_a_used_run_folder_and_other_settings(train: Train) -> None:
     code, _, err = train("--resume", "--tasks", "2")
     assert code == 2 and "steps of the episodes stage already" in err and "--tasks" in err
     assert "tasks = 8\n" in Path("o/recipe.toml").read_text()
+
+
+def test_a_file_where_the_run_would_be(train: Train) -> None:
+    Path("taken").write_text("")
+    for out in ("taken", "taken/run"):
+        code, _, err = train("--out", out)
+        assert code == 2 and "taken is a file" in err and "--out" in err
+
+
+def test_teachers_that_are_not_there_are_missed_before_anything_is_decoded(train: Train) -> None:
+    for flags in (("--dry-run",), ()):
+        code, _, err = train("--teacher", "nobody", *flags)
+        assert code == 4 and "nobody" in err
+    assert not Path("o/cache").exists()
 
 
 def test_row_63_a_damaged_state(train: Train) -> None:

@@ -177,3 +177,32 @@ def test_bad_numbers_of_a_file_are_refused(run, line: str, words: str) -> None:
 def test_a_name_that_no_recipe_can_hold_is_refused(run, arguments: tuple[str, ...]) -> None:
     code, _, err = run(*arguments, "--dry-run")
     assert code == ExitCode.USAGE and "is not UTF-8" in err and "bug" not in err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"lr = 1{'0' * 400}",
+        f"tasks = {'9' * 5000}",
+        f"data = {'[' * 5000}",
+        'out = "a\\u0000b"',
+    ],
+)
+def test_a_file_beyond_all_measure_is_refused(run, text: str) -> None:
+    Path("my.toml").write_text(f"{text}\n")
+    code, _, err = run("--config", "my.toml", "--dry-run")
+    assert code == ExitCode.USAGE and err.startswith("Error: ") and "bug" not in err, err
+
+
+def test_a_recipe_holds_every_letter_of_a_name(tmp_path: Path) -> None:
+    from litecli.training.run_folder import to_toml
+
+    config = with_values(TrainConfig(), {"data": ('a\x7fb\n"c\\u007f',)})
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(to_toml(config), encoding="utf-8")
+    assert read_toml(recipe, EXAMPLE) == config
+
+
+def test_maml_whose_network_may_not_learn_is_refused(run) -> None:
+    code, _, err = run("--learner", "maml", "--backbone-lr", "0", "--dry-run")
+    assert code == ExitCode.USAGE and "learns nothing" in err

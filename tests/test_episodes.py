@@ -96,6 +96,19 @@ def test_way_and_shots_vary_and_keep_to_their_bounds() -> None:
     assert max(count.sum() for count in shots) <= 60
 
 
+@pytest.mark.parametrize("least", [10, 33, 60])
+def test_a_task_has_no_fewer_support_photos_than_asked(least: int) -> None:
+    """The sampler of Meta-Dataset rounds down in every class; a lower bound is met all the same."""
+    config = EpisodeConfig(way_min=5, way_max=5, support_min=least, support_max=60, query=3)
+    rich, poor = source([40] * 8), source([9] * 8)
+    sizes = [len(sample_episode([rich], config, 2, k).support) for k in range(100)]
+    assert min(sizes) == least and max(sizes) <= 60
+    for k in range(20):  # where classes have no more, the task takes what there is
+        episode = sample_episode([poor], config, 2, k)
+        check_sound(poor, episode)
+        assert len(episode.support) >= min(least, 5 * (9 - 3))
+
+
 def test_orbit_queries_come_from_the_query_pool() -> None:
     where = source([1, 6, 20], queries=[4, 1, 9])
     for k in range(30):

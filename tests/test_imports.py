@@ -31,6 +31,7 @@ TORCH_FREE = {
     *(
         "evaluation.defaults",
         "pictures.pixels",
+        "pictures.overlaps",
         "pictures.training_data",
         "audit.data",
         "audit.plot",

@@ -143,6 +143,18 @@ def test_the_measured_time_is_that_of_adapting_alone(monkeypatch: pytest.MonkeyP
     assert solve_task(Solver(), episode) == (pytest.approx(2 / 3), 3.0, 7)
 
 
+def test_scores_that_are_no_numbers_name_nothing() -> None:
+    """Of a learner that diverged `argmax` would name the first class, as right as chance is."""
+
+    class Solver:
+        def adapt(self, support: np.ndarray, labels: np.ndarray) -> Classifier:
+            return Classifier(lambda numbers: np.array([[np.nan, 1.0], [1.0, 0.0]]), 7)
+
+    one = np.array([0])
+    episode = Episode("made", one, one, np.array([1, 2]), np.array([0, 0]))
+    assert solve_task(Solver(), episode)[0] == 0.5
+
+
 @pytest.mark.parametrize("head", ["cosine", "auto", None])
 def test_a_model_with_film_adapts_its_network_to_each_task(
     head: str | None, tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

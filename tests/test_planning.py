@@ -101,7 +101,9 @@ def test_a_plan_refuses_what_training_refuses(folders, tmp_path: Path) -> None:
 
 
 def test_a_plan_counts_the_classes_that_are_trained_on(folders) -> None:
-    settings = replace(PLANNED, episodes=EpisodeConfig(way_max=16), data=(folders("many", 20),))
+    settings = replace(
+        PLANNED, lite_h=4, episodes=EpisodeConfig(way_max=16), data=(folders("many", 20),)
+    )
     plan = planning.plan(settings)
     assert plan.warnings == ("tasks have at most 15 classes, not 16",)
     assert plan.support == 30

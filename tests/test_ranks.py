@@ -16,7 +16,7 @@ from litecli.networks.model import FewShotModel
 from litecli.tasks.episodes import Source
 from litecli.training import ranks, torchrun
 from litecli.training.episodic import EpisodicStage
-from litecli.training.ranks import Ranks
+from litecli.training.ranks import Ranks, _Failure
 
 from .small_runs import NETWORK, SIDE
 
@@ -140,3 +140,10 @@ def test_a_gpu_for_each_process_of_a_machine(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(LiteError, match="no GPU of its own") as caught:
         Ranks(2, 4, 2).device(cuda)
     assert caught.value.code == ExitCode.MACHINE and "--nproc-per-node 2" in caught.value.fix
+
+
+def test_memory_that_is_lacking_in_any_process_is_no_bug() -> None:
+    """On a processor torch says so with a RuntimeError."""
+    lacking = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 bytes")
+    assert isinstance(_Failure.of(lacking, 2).error(), MemoryError)
+    assert isinstance(_Failure.of(RuntimeError("shapes differ"), 2).error(), LiteError)

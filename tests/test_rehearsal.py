@@ -93,6 +93,14 @@ def test_small_tasks_are_not_rehearsed_as_large_ones(made_up: list[int]) -> None
     assert max(made_up) == max(len(part) for part in parts(10, 40))
 
 
+def test_queries_of_a_pool_of_their_own_are_not_limited_by_the_support_pools() -> None:
+    """ORBIT's clean videos are few, its clutter videos many."""
+    clean, clutter = ((0, 1, 2),) * 5, (tuple(range(100)), *((3, 4),) * 4)
+    orbit = [Source("user", (*"abcde",), clean, clutter)]
+    config = config_of(episodes=EpisodeConfig(way_max=5, support_max=60, query=5))
+    assert task_size.largest_task(config, orbit) == (5, 15, 5 + 4 * 2)
+
+
 def test_what_cannot_fit_is_refused_with_what_it_needs(made_up: list[int]) -> None:
     with pytest.raises(LiteError, match="800MB") as caught:
         fit(config_of(memory="800MB"), model_of(), [], False)

@@ -1,6 +1,5 @@
 """A run that is stopped anywhere and goes on ends with the same bits."""
 
-import json
 import os
 import shutil
 import signal
@@ -13,8 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litecli import storage
-from litecli.config import EpisodeConfig, PretrainConfig, TrainConfig
+from litecli.config import TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.training import best_model, loop
 from litecli.training.events import Finished, Started, Stepped, Validated
@@ -176,64 +174,6 @@ def test_one_seed_gives_one_result(config: TrainConfig, quick: None, tmp_path: P
         states.append(state_of(run))
     assert all(np.array_equal(states[0][n], states[1][n]) for n in states[0])
     assert not all(np.array_equal(states[0][n], states[2][n]) for n in states[0])
-
-
-@pytest.fixture
-def stopped(config: TrainConfig, quick: None) -> TrainConfig:
-    """A run that was stopped after its fourth step, with the state before that in prev/."""
-    stop_after(config, 4)
-    stop_after(config, 3, resume=True)
-    return config
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"lr": 0.5}, "lr"),
-        ({"seed": 3}, "seed"),
-        ({"gradient": "exact"}, "gradient"),
-        ({"episodes": EpisodeConfig(way_max=4)}, "episodes.way_min"),
-        ({"pretrain": PretrainConfig(images=24)}, "pretrain.batch"),
-        ({"data": ("elsewhere",)}, "data"),
-    ],
-)
-def test_a_run_does_not_go_on_with_other_settings(
-    change: dict[str, Any], name: str, stopped: TrainConfig
-) -> None:
-    before = state_of(stopped)
-    with pytest.raises(LiteError, match=f"other settings: {name}") as caught:
-        events_of(replace(stopped, **change), resume=True)
-    assert caught.value.code == ExitCode.USAGE and name in caught.value.why
-    assert set(state_of(stopped)) == set(before)
-
-
-def test_a_run_goes_on_with_other_settings_that_do_not_matter(stopped: TrainConfig) -> None:
-    events = events_of(replace(stopped, workers=1, chunk=3, tasks=8), resume=True)
-    assert [e.step for e in events if isinstance(e, Stepped)][-1] == STEPS + 1
-
-
-def test_both_stages_can_be_made_longer_but_none_can_come_or_go(
-    config: TrainConfig, quick: None
-) -> None:
-    stop_after(config, 3)  # after the first supervised step
-    longer = replace(config, pretrain=replace(config.pretrain, images=40), tasks=8)
-    steps = [event for event in events_of(longer, resume=True) if isinstance(event, Stepped)]
-    assert steps[-1].step == steps[-1].num_steps == 9 and steps[0].step == 2
-    assert [step.stage for step in steps][-5:] == ["supervised"] + ["episodes"] * 4
-    gone = replace(config, pretrain=replace(config.pretrain, images=0))
-    with pytest.raises(LiteError, match=r"other settings: pretrain\.images"):
-        events_of(gone, resume=True)
-
-
-def test_a_setting_that_is_newer_than_the_run_was_at_its_default(stopped: TrainConfig) -> None:
-    path = Path(stopped.out) / "last" / "state.safetensors"
-    tensors, metadata = storage.read_tensors(path)
-    known = json.loads(metadata["config"])
-    del known["clip"], known["pretrain"]["balance"]
-    storage.write_tensors(path, tensors, {**metadata, "config": json.dumps(known)})
-    with pytest.raises(LiteError, match="other settings: clip"):
-        events_of(replace(stopped, clip=3.0), resume=True)
-    assert isinstance(events_of(stopped, resume=True)[-1], Finished)
 
 
 @pytest.mark.parametrize("content", [b"\x10" * 500, None])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from litecli.config import PretrainConfig, TrainConfig
 from litecli.networks import backbone
@@ -19,6 +20,7 @@ from litecli.training.teacher import LiveTeacher
 
 from .small_models import write_network
 from .small_runs import NETWORK, SIDE, opened
+from .small_stages import supervised_stage
 
 
 def test_supervised_batches_are_pure_and_go_through_every_photo_in_new_views(
@@ -179,3 +181,37 @@ def test_steps_do_not_depend_on_the_number_of_threads(config: TrainConfig) -> No
         stage = supervised.SupervisedStage(model, settings, squares, data.training, None, False)
         losses.append(list(stage.steps(0)))
     assert losses[1:] == losses[:1] * 3
+
+
+def test_without_augmentation_a_picture_is_the_photo_as_it_is(config: TrainConfig) -> None:
+    data = opened(config)
+    plain = replace(config, augment=False, pretrain=replace(config.pretrain, teacher=()))
+    batches = supervised_batches.Batches(plain, data.squares, data.training, None)
+    batch = batches.batch(0)
+    assert not batch.lights.any()
+    whole = {data.squares(int(n)).mean().round(1) for n in batches.numbers}
+    side = data.squares(0).shape[0]
+    assert side != config.pretrain.image_size  # the pictures are resized, and no more
+    for picture in batch.pixels.float():
+        assert min(abs(float(picture.mean()) - mean) for mean in whole) < 1
+    again = batches.batch(3)  # another epoch
+    assert {p.numpy().tobytes() for p in again.pixels} <= {
+        p.numpy().tobytes() for k in range(3) for p in batches.batch(k).pixels
+    }
+
+
+def test_what_a_network_drops_by_chance_follows_from_the_seed() -> None:
+    """Dropout and stochastic depth draw from torch's generator, which anything may have moved."""
+    outcomes = []
+    for moved in (0, 5):
+        stage = supervised_stage(images=24)
+        network = stage.model.network
+        network.register_forward_hook(
+            lambda module, _, found: functional.dropout(
+                torch.as_tensor(found), 0.5, module.training
+            )
+        )
+        for _ in stage.steps(0):
+            torch.rand(moved)
+        outcomes.append([p.detach().clone() for p in network.parameters()])
+    assert all(map(torch.equal, *outcomes))

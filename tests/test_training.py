@@ -226,3 +226,17 @@ def test_random_batch_norm_networks_need_a_supervised_stage(config: TrainConfig)
     run_setup.check_learnable(free, backbone.build("test_convnext", "none", SIDE).network)
     batch_norm = backbone.build(NETWORK, "none", SIDE).network
     run_setup.check_learnable(replace(free, weights="auto"), batch_norm)
+
+
+def test_a_network_of_one_image_size_needs_a_supervised_stage_of_that(config: TrainConfig) -> None:
+    vit = "vit_tiny_patch16_224"
+    sizes = PretrainConfig(images=24, image_size=48)
+    with pytest.raises(LiteError, match=f"{vit} takes no images of 48 px") as caught:
+        events_of(replace(config, backbone=vit, pretrain=sizes))
+    assert caught.value.code == ExitCode.USAGE
+    assert f"image_size = {SIDE} below [pretrain]" in caught.value.fix
+    fixed = replace(config, backbone=vit, pretrain=replace(sizes, image_size=SIDE))
+    run_setup.check_learnable(fixed, backbone.build(vit, "none", SIDE).network)
+    growing = replace(fixed, pretrain=replace(fixed.pretrain, last_image_size=48))
+    with pytest.raises(LiteError, match="48 px"):
+        run_setup.check_learnable(growing, backbone.build(vit, "none", SIDE).network)

@@ -206,3 +206,35 @@ def test_a_class_alone_is_left_out(config: TrainConfig, tmp_path: Path) -> None:
         with pytest.raises(LiteError, match="too few to train and validate on") as error:
             opened(replace(config, **folders))
         assert error.value.code == ExitCode.INPUT
+
+
+def test_classes_held_out_of_one_folder_may_be_in_another(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    names = [f"bird {n:02}" for n in range(16)]
+    one, two = (save_folder(tmp_path / n, names, 3, shade=9 * len(n)) for n in ("a", "other"))
+    settings = replace(config, data=(str(one),), val="")
+    assert opened(settings).overlaps == ()
+    both = replace(settings, data=(str(one), str(two)))
+    data = opened(both)
+    trained = {name for source in data.training for name in source.classes}
+    shared = [name for s in data.validation for name in s.classes if name in trained]
+    assert shared  # or this test says nothing
+    assert data.overlaps == (
+        f"validation overlaps training in {len(shared)} classes ({shared[0]})",
+    )
+    with pytest.raises(LiteError, match="--strict-split"):
+        opened(replace(both, strict_split=True))
+
+
+def test_photos_held_out_of_one_folder_may_be_in_another(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    names = [f"bird {n:02}" for n in range(15)]
+    one = save_folder(tmp_path / "one", names, 3)
+    settings = replace(config, data=(str(one),), val="")
+    held_out = opened(settings).validation[0].classes[0]
+    two = save_folder(tmp_path / "two", ["crow", "wren"], 3, shade=200)
+    shutil.copy(one / held_out / "1.png", two / "crow" / "same.png")
+    overlaps = opened(replace(settings, data=(str(one), str(two)))).overlaps
+    assert overlaps == (f"validation overlaps training in 1 photos ({held_out}/1.png)",)

@@ -11,11 +11,14 @@ from torch import nn
 from litecli.config import Preprocess, TrainConfig
 from litecli.networks.backbone import Backbone
 from litecli.networks.model import FewShotModel
+from litecli.pictures import augment
 from litecli.pictures.training_data import TrainingData
 from litecli.tasks.episodes import Source
 from litecli.training import validation
 from litecli.training.events import Validating
 from litecli.training.validation import COSTLY_TASKS
+
+from .small_runs import events_of
 
 CLASSES, PHOTOS, OTHERS = 6, 8, 3  # a class has three photos more that are not for validation
 CONFIG = TrainConfig(val_tasks=60, chunk=16, inner_steps=3, inner_lr=0.5)
@@ -131,3 +134,18 @@ def test_maml_takes_the_steps_it_trains_with() -> None:
         seen.append(network.seen)
     support = CLASSES * validation.VAL_SHOTS
     assert np.diff(seen).tolist() == [support, 3 * support]
+
+
+def test_photos_are_read_by_no_more_threads_than_asked_for(
+    config: TrainConfig, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int | None] = []
+    whole = augment.View.__init__
+
+    def noted(self: augment.View, *arguments: Any, **named: Any) -> None:
+        whole(self, *arguments, **named)
+        asked.append(self.threads)
+
+    monkeypatch.setattr(augment.View, "__init__", noted)
+    events_of(replace(config, workers=3))
+    assert asked and set(asked) == {3}

@@ -308,6 +308,8 @@ def meta_train(
 
 def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
     """Defaults, then the file, then the flags, all in range; bare: the ten-minute example."""
+    from litecli.library.model_files import architecture_in
+
     base = DEFAULTS if flags.get("data") or config_file else EXAMPLE
     said = base if config_file is None else read_toml(config_file, base)
     learner = flags.get("learner", said.learner)
@@ -324,6 +326,15 @@ def resolve(flags: dict[str, Any], config_file: Path | None) -> TrainConfig:
             code=ExitCode.USAGE,
         )
     config = replace(config, head=head_of_learner(config.learner, config.head))
+    inside = architecture_in(Path(config.weights)) if Path(config.weights).is_dir() else None
+    if inside is not None:
+        if flags.get("backbone", inside).partition(".")[0] != inside.partition(".")[0]:
+            raise LiteError(
+                f"The network in {config.weights} is {inside}, not {flags['backbone']}.",
+                fix="leave --backbone out, or other --weights",
+                code=ExitCode.USAGE,
+            )
+        config = replace(config, backbone=inside)
     if not config.out:
         backbone = config.backbone.removeprefix("hf-hub:").rpartition("/")[2]
         config = replace(config, out=f"runs/{config.learner}-{backbone}")

@@ -30,6 +30,8 @@ EXAMPLE = TrainConfig(
     pretrain=PretrainConfig(images=60_000, image_size=64),
 )
 
+_BEYOND = 10**18  # beyond what any setting may be
+
 
 def read_toml(path: Path, base: TrainConfig) -> TrainConfig:
     """`base` with the settings of a TOML file.
@@ -45,7 +47,7 @@ def read_toml(path: Path, base: TrainConfig) -> TrainConfig:
         raise LiteError(what, code=ExitCode.USAGE) from error
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: of TOML, or a number too long
         place = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
         line, column = place.groups() if place else (str(text.count("\n") + 1), "1")
         reason = str(error).partition(" (at ")[0]
@@ -91,6 +93,8 @@ def _typed(value: Any, default: Any, place: str) -> Any:
     elif isinstance(default, int | float):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if number and (isinstance(default, float) or isinstance(value, int)):
+            if isinstance(value, int):  # not all of them are a float
+                value = min(max(value, -_BEYOND), _BEYOND)
             return type(default)(value)
         wanted = "a whole number" if isinstance(default, int) else "a number"
     elif isinstance(default, str):

@@ -92,6 +92,13 @@ def check(config: TrainConfig) -> TrainConfig:
     teachers = (*config.pretrain.teacher, *config.imitation.teacher)
     paths = (*config.data, config.val, config.out, config.weights, *teachers)
     for path in paths:
+        if "\0" in path:
+            raise LiteError(
+                f"{path!r} is no name of a file or folder.",
+                "It has a zero byte in it.",
+                "give it another name",
+                code=ExitCode.USAGE,
+            )
         if path.encode(errors="replace").decode() != path:
             raise LiteError(
                 f"The name {path} is not UTF-8.",
@@ -144,6 +151,12 @@ def check(config: TrainConfig) -> TrainConfig:
             "The tasks of [imitation] have no labels: there are no classes to take photos from.",
             "maml learns labels, and a small task keeps a photo of each class.",
             "--learner protonets with --gradient lite, or no [imitation]",
+            code=ExitCode.USAGE,
+        )
+    if config.learner == "maml" and config.backbone_lr == 0:
+        raise LiteError(
+            "maml with --backbone-lr 0 learns nothing: all that it has is the network.",
+            fix="--backbone-lr 0.1, or --learner protonets",
             code=ExitCode.USAGE,
         )
     if config.learner == "maml" and config.film == "on":

@@ -49,6 +49,18 @@ def open_model(folder: Path, name: str | None = None) -> Model:
     return Model(name or config.name, folder, config, fingerprint, named=name is not None)
 
 
+def architecture_in(folder: Path) -> str | None:
+    """What network a folder holds the weights of, a litecli model's or timm's; None: neither."""
+    try:
+        described = folder / "config.json"
+        if described.exists():  # timm's local directory
+            architecture = json.loads(described.read_text(encoding="utf-8"))["architecture"]
+            return architecture if isinstance(architecture, str) else None
+        return read_config(folder).architecture
+    except (LiteError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
 def read_config(folder: Path) -> ModelConfig:
     """What a model folder says of itself.
 

@@ -6,4 +6,5 @@ augment.py        training views of an image
 composites.py     pictures put together from several images
 atlas.py          the same on a GPU, a batch at once
 training_data.py  a run's images, split once
+overlaps.py       what validation shares with training
 """

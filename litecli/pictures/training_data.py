@@ -11,8 +11,8 @@ import numpy as np
 from litecli import threads
 from litecli.config import TrainConfig
 from litecli.errors import ExitCode, LiteError
-from litecli.photos.images import photo_hash
 from litecli.pictures import pixels
+from litecli.pictures.overlaps import overlaps_of
 from litecli.pictures.pixels import PixelStore, ReadAll
 from litecli.tasks.datasets import Dataset, read_dataset, training_folders
 from litecli.tasks.drawn_classes import drawn_dataset, drawn_image
@@ -34,6 +34,17 @@ class TrainingData:
     def squares(self) -> Callable[[int], np.ndarray]:
         """Image number -> uint8 [side, side, 3]."""
         return self.store.__getitem__
+
+    @property
+    def photos(self) -> dict[str, int]:
+        """ "SOURCE/CLASS" -> how many photos it has, to train and to validate on."""
+        counts: dict[str, int] = {}
+        for source in (*self.training, *self.validation):
+            queries = source.query or ((),) * len(source.classes)
+            for name, *pools in zip(source.classes, source.support, queries, strict=True):
+                name = f"{source.name}/{name}"
+                counts[name] = counts.get(name, 0) + sum(map(len, pools))
+        return counts
 
     def summary(self) -> str:
         """One line: which collections, how many classes and images."""
@@ -168,16 +179,16 @@ def _split(
     config: TrainConfig, dataset: Dataset, usable: np.ndarray, held_out: int
 ) -> tuple[list[Source], list[Source], list[str]]:
     """Training sources, validation sources (the last `held_out`), and what the two share."""
-    if not held_out:
+    if held_out:
+        first = len(dataset.sources) - held_out
+        training, validation = (
+            list(replace(dataset, sources=part).keep(usable).sources)
+            for part in (dataset.sources[:first], dataset.sources[first:])
+        )
+    else:  # of one source never the same class; of several, a class of this name may be in another
         sources = dataset.keep(usable).sources
         training, validation = hold_out_classes(sources, config.val_share, config.seed)
-        return training, validation, []
-    first = len(dataset.sources) - held_out
-    training, validation = (
-        list(replace(dataset, sources=part).keep(usable).sources)
-        for part in (dataset.sources[:first], dataset.sources[first:])
-    )
-    overlaps = list(_overlaps(dataset.paths, training, validation))
+    overlaps = list(overlaps_of(dataset.paths, training, validation, held_out > 0))
     if overlaps and config.strict_split:
         raise LiteError(
             f"With --strict-split, {overlaps[0]}.",
@@ -190,43 +201,11 @@ def _split(
 def _too_few_classes(config: TrainConfig, training: Sequence[Source]) -> list[str]:
     """A warning where no training source has as many classes as tasks ask for."""
     most = max(len(source.classes) for source in training)
+    if config.episodes.way_min > config.episodes.support_max:
+        few = config.episodes.support_max
+        return [f"tasks have at most {few} classes, a photo each, not {config.episodes.way_min}"]
     if config.episodes.way_min > most:
         return [f"tasks have at most {most} classes, not {config.episodes.way_min}"]
     if config.data and config.episodes.way_max > most:
         return [f"tasks have at most {most} classes, not {config.episodes.way_max}"]
     return []
-
-
-def _overlaps(
-    paths: Sequence[Path], training: Sequence[Source], validation: Sequence[Source]
-) -> Iterator[str]:
-    """What validation shares with training: classes, by name, and photos, by their bytes."""
-    known = {name for source in training for name in _class_names(source)}
-    shared = [name for source in validation for name in _class_names(source) if name in known]
-    if shared:
-        yield f"validation overlaps training in {len(shared)} classes ({shared[0][1]})"
-    trained = _by_length(paths, training)
-    both = []
-    for length, asked in _by_length(paths, validation).items():  # only these can be the same
-        hashes = {photo_hash(path.read_bytes()) for path in trained.get(length, ())}
-        both += [path for path in asked if hashes and photo_hash(path.read_bytes()) in hashes]
-    if both:
-        name = f"{both[0].parent.name}/{both[0].name}"
-        yield f"validation overlaps training in {len(both)} photos ({name})"
-
-
-def _class_names(source: Source) -> list[tuple[str, str]]:
-    """Classes by name, ORBIT's with their user's: the mugs of two people are two things."""
-    user = "" if source.query is None else source.name
-    return [(user, name) for name in source.classes]
-
-
-def _by_length(paths: Sequence[Path], sources: Sequence[Source]) -> dict[int, list[Path]]:
-    """The photos of some sources by the length of their files; those that are gone are left out."""
-    pools = (pool for s in sources for pool in (*s.support, *(s.query or ())))
-    files = (paths[number] for number in sorted({number for pool in pools for number in pool}))
-    found: dict[int, list[Path]] = {}
-    for path in files:
-        if path.is_file():
-            found.setdefault(path.stat().st_size, []).append(path)
-    return found

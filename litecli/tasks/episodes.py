@@ -85,13 +85,18 @@ def sample_episode(sources: Sequence[Source], config: EpisodeConfig, seed: int, 
 def _support_counts(
     rng: np.random.Generator, sizes: np.ndarray, room: np.ndarray, config: EpisodeConfig
 ) -> np.ndarray:
-    """Support photos per class [way]: at least one each, together at most support_max."""
+    """Support photos per class [way]: at least one each, together support_min to support_max."""
     way = len(sizes)
     wanted = np.floor(rng.uniform() * np.minimum(100, room) + 1).sum()
     total = max(way, config.support_min, int(min(config.support_max, wanted)))
     weights = sizes * np.exp(rng.uniform(np.log(0.5), np.log(2), size=way))
     share = np.floor(weights / weights.sum() * (total - way)).astype(np.int64) + 1
-    return np.minimum(share, room)
+    shots = np.minimum(share, room)
+    # Rounding down takes half a photo a class: a support_min above the classes gets them back,
+    # where there are photos left, those with the most first.
+    for _ in range(min(config.support_min, int(room.sum())) - int(shots.sum())):
+        shots[np.argmax(room - shots)] += 1
+    return shots
 
 
 def sample_fixed(

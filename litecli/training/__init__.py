@@ -13,6 +13,7 @@ imitation.py           tasks for it that teachers answer, without labels
 validation.py          accuracy while a model trains
 best_model.py          the best weights as a model
 run_folder.py          what a run leaves behind
+curves.py              loss and accuracy, drawn
 run_setup.py           what a run starts from
 events.py              what a training run reports
 planning.py            what a run would cost

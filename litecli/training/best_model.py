@@ -35,7 +35,7 @@ def write_best(
     origin = f"litecli meta-train on {data.summary()}; {described.origin}"
     checked = f"{checks(way, accuracies, data.overlaps)}, {where}"
     card = (
-        f"# {name}\n\n{config.learner} on {config.backbone}, {origin}.\n\n{checked}.\n\n"
+        f"# {name}\n\n{config.learner} on {own.architecture}, {origin}.\n\n{checked}.\n\n"
         "Repeat: `litecli meta-train --config recipe.toml`\n"
     )
     texts = {"README.md": card, "recipe.toml": to_toml(config)}

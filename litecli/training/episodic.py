@@ -16,6 +16,7 @@ from litecli.lite import Subset, Task
 from litecli.networks.model import FewShotModel
 from litecli.pictures.augment import View
 from litecli.tasks.episodes import Episode, Source, sample_episode
+from litecli.threads import workers
 from litecli.training.imitation import ImitationTasks
 from litecli.training.ranks import ALONE, Ranks
 from litecli.training.stages import Squares, hash_seed, restore, schedule, set_lr, state_tensors
@@ -134,7 +135,8 @@ class EpisodicStage:
         """The images and labels of an episode; the images are read when they are asked for."""
         augment = (self.config.seed, k) if self.config.augment else None
         preprocess, device = self.model.backbone.preprocess, self.model.log_scale.device
-        view = View(self.squares, preprocess, augment, self.config.smallest_crop, device=device)
+        cores = workers(self.config.workers)
+        view = View(self.squares, preprocess, augment, self.config.smallest_crop, cores, device)
         return task_of(episode, view, device)
 
 

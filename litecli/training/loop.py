@@ -165,6 +165,8 @@ class DivergedError(LiteError):
         or_precise = " or --precision fp32," if bf16 else ""
         if stage == "supervised":
             slower = f"lr = {config.pretrain.lr / 3:.1g} below [pretrain] in the recipe (--config)"
+        elif stage == "nuisance":
+            slower = "other --weights"  # nothing learns by slopes there
         elif config.learner == "maml":
             slower = f"--inner-lr {config.inner_lr / 3:.1g}"
         else:

@@ -56,7 +56,7 @@ class NuisanceStage:
     def steps(self, first: int) -> Iterator[float]:
         """See `Stage.steps`."""
         for k in range(first, self.num_steps):
-            looks = unit_rows(self.features(k).double().cpu())
+            looks = unit_rows(self.features(k).cpu().double())
             apart = looks - looks.mean(dim=1, keepdim=True)
             number = self.config.nuisance.looks
             loss = float(apart.square().sum() / (len(looks) * (number - 1)))
@@ -87,7 +87,7 @@ class NuisanceStage:
         (weight,) = self.model.projection
         shrunken = shrinking(self.scatter.total, self.config.nuisance.strength)
         with torch.no_grad():
-            weight.copy_((shrunken @ weight.double().cpu()).to(weight))
+            weight.copy_((shrunken @ weight.cpu().double()).to(weight))
 
 
 class Scatter(nn.Module):

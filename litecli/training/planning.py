@@ -9,6 +9,7 @@ import torch
 from litecli import memory
 from litecli.config import TrainConfig, head_of_learner
 from litecli.errors import ExitCode, LiteError
+from litecli.library.model_library import find_model
 from litecli.networks import backbone
 from litecli.networks.devices import resolve_device, use_bf16
 from litecli.networks.model import FewShotModel
@@ -40,6 +41,8 @@ class Plan:
 
 def plan(config: TrainConfig) -> Plan:
     """Read the names of the data and build the network; raises LiteError as training would."""
+    for name in (*config.pretrain.teacher, *config.imitation.teacher):
+        find_model(name)  # or LiteError, before anything is computed
     built = _network(config)
     check_learnable(config, built.network)
     if config.projection:
@@ -74,7 +77,7 @@ def plan(config: TrainConfig) -> Plan:
         macs=macs,
         memory=fixed + graphs.peak(config, task),
         memory_full=fixed + graphs.peak(whole, task),
-        warnings=parts.warnings,
+        warnings=(*parts.warnings, *task_size.all_backward(config, sources)),
         chunk=config.chunk,
         query_batch=config.query_batch,
         peak=peak,

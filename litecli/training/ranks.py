@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from litecli.errors import ExitCode, LiteError
+from litecli.memory import is_out_of_memory
 
 GRACE = 1.0  # seconds between one process's end and the signal that ended it coming here
 
@@ -167,8 +168,8 @@ class _Failure:
         if isinstance(error, LiteError):
             return cls(error.what, error.why, error.fix, error.code)
         text = f"Process {rank} failed ({type(error).__name__}: {str(error)[:200]})."
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        return cls(text, "This is a bug in litecli, not your mistake.", memory=memory)
+        lacking = is_out_of_memory(error)
+        return cls(text, "This is a bug in litecli, not your mistake.", memory=lacking)
 
     def error(self) -> Exception:
         """The error to raise."""

@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from litecli import storage
 from litecli.config import TrainConfig
 from litecli.errors import ExitCode, LiteError
+from litecli.training.curves import curves_png
 
 COLUMNS: tuple[str, ...] = ("stage", "step", "loss", "val_accuracy", "val_ci95", "seconds")
 # Settings that do not change what is learned, or that a resumed run may extend.
@@ -49,9 +50,17 @@ class RunFolder:
         self.model = path / "model"
         self.rows: list[dict[str, Any]] = []
         self.warnings: list[str] = []  # what was odd about the state that was loaded
+        self.photos: dict[str, int] = {}  # "SOURCE/CLASS" -> photos, of the run's data
 
     def refuse_if_used(self) -> None:
-        """LiteError (USAGE) when there is more than decoded photos already."""
+        """LiteError (USAGE) when there is more than decoded photos already, or a file."""
+        for place in (self.path, *self.path.parents):
+            if place.exists() and not place.is_dir():
+                raise LiteError(
+                    f"{place} is a file: no run can be kept in it.",
+                    fix="another --out",
+                    code=ExitCode.USAGE,
+                )
         if self.path.exists() and any(
             p.name not in ("cache", LOCK_FILE) for p in self.path.iterdir()
         ):
@@ -97,7 +106,8 @@ class RunFolder:
         self, progress: RunProgress, tensors: Mapping[str, np.ndarray], config: TrainConfig
     ) -> None:
         """Write the state; what was last/ becomes prev/."""
-        metadata = {"progress": json.dumps(asdict(progress)), "config": json.dumps(asdict(config))}
+        parts = {"progress": asdict(progress), "config": asdict(config), "photos": self.photos}
+        metadata = {name: json.dumps(part) for name, part in parts.items()}
         fresh, last, prev = (self.path / name for name in ("next", "last", "prev"))
         shutil.rmtree(fresh, ignore_errors=True)
         storage.write_tensors(fresh / STATE_FILE, tensors, metadata)
@@ -115,13 +125,17 @@ class RunFolder:
                 tensors, metadata = storage.read_tensors(path)
                 progress = RunProgress(**json.loads(metadata["progress"]))
                 before = json.loads(metadata["config"])
+                self.photos = json.loads(metadata.get("photos", "{}"))
             except (LiteError, ValueError, KeyError, TypeError):
                 if path.exists():  # a crash while saving leaves none, and nothing to wonder at
                     self.warnings.append(f"{path} is damaged: going on from the state before it")
                 continue
-            self._check_settings(before, config)
+            self._check_settings(before, config, progress)
             self._read_metrics(progress)
-            return progress, tensors
+            # model/ holds the best so far, which prev/ may have been too early to know of.
+            seen = (row.get("val_accuracy") for row in self.rows)
+            best = max([progress.best, *(float(accuracy) for accuracy in seen if accuracy)])
+            return replace(progress, best=best), tensors
         raise LiteError(
             f"{self.path} holds no state to resume from.",
             "Neither last/ nor prev/ can be read.",
@@ -129,13 +143,34 @@ class RunFolder:
             code=ExitCode.MISSING,
         )
 
-    def _check_settings(self, before: dict[str, Any], config: TrainConfig) -> None:
-        now = _flat(json.loads(json.dumps(asdict(config))))
+    def learns_from(self, photos: dict[str, int]) -> None:
+        """Tell how many photos each "SOURCE/CLASS" has.
+
+        LiteError (USAGE) where the state that was loaded had others: its numbers mean other photos.
+        """
+        names = sorted({*self.photos, *photos})
+        changed = [name for name in names if self.photos.get(name) != photos.get(name)]
+        if self.photos and changed:
+            before, now = (part.get(changed[0], 0) for part in (self.photos, photos))
+            raise LiteError(
+                f"The photos have changed since this run began: {changed[0]} had {before}, "
+                f"now it has {now}.",
+                "Its tasks, and what is held out for validation, would be others.",
+                f"the old photos; or another --out, with --weights {self.model} to begin from",
+                code=ExitCode.USAGE,
+            )
+        self.photos = photos
+
+    def _check_settings(
+        self, before: dict[str, Any], config: TrainConfig, progress: RunProgress
+    ) -> None:
+        now, default = (_flat(json.loads(json.dumps(asdict(c)))) for c in (config, TrainConfig()))
         # A setting that the litecli of that time did not have was what is its default now.
-        before = _flat(asdict(TrainConfig())) | _flat(before)
-        free = set(FREE)
-        if before["pretrain.images"] and now["pretrain.images"]:
-            free.add("pretrain.images")  # like `tasks`, the length of a stage; 0 = there is none
+        before = default | _flat(before)
+        free = FREE | ({"backbone"} if Path(config.weights).is_dir() else set())  # it says which
+        if before["pretrain.images"] and now["pretrain.images"] and progress.stage == 0:
+            # Like `tasks`, the length of a stage, until it is over; 0 = there is none.
+            free.add("pretrain.images")
         changed = [key for key in now if key not in free and before.get(key) != now[key]]
         if changed:
             key = changed[0]
@@ -176,38 +211,7 @@ class RunFolder:
 
     def draw_curves(self) -> None:
         """Write curves.png: loss and validation accuracy against steps."""
-        import matplotlib.figure
-
-        figure = matplotlib.figure.Figure(figsize=(9, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for stage in dict.fromkeys(row["stage"] for row in self.rows):
-            rows = [row for row in self.rows if row["stage"] == stage]
-            lossy = [row for row in rows if row.get("loss") not in (None, "")]
-            losses = np.array([float(row["loss"]) for row in lossy])
-            if len(losses):
-                width = max(1, len(losses) // 10)
-                smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
-                steps = np.array([int(row["step"]) for row in lossy])
-                left.plot(steps[len(steps) - len(smooth) :], smooth, label=stage)
-            checked = [row for row in rows if row.get("val_accuracy") not in (None, "")]
-            right.errorbar(
-                [int(row["step"]) for row in checked],
-                [100 * float(row["val_accuracy"]) for row in checked],
-                [100 * float(row["val_ci95"]) for row in checked],
-                marker="o",
-                capsize=3,
-                label=stage,
-            )
-        left.set(xlabel="step", ylabel="training loss (moving mean)")
-        right.set(xlabel="step", ylabel="validation accuracy, %")
-        for axes in (left, right):
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
-            if axes.has_data():
-                axes.legend()
-        image = io.BytesIO()
-        figure.savefig(image, format="png", dpi=110)
-        storage.atomic_write(self.path / "curves.png", image.getvalue())
+        storage.atomic_write(self.path / "curves.png", curves_png(self.rows))
 
 
 def to_toml(config: TrainConfig) -> str:
@@ -223,7 +227,8 @@ def to_toml(config: TrainConfig) -> str:
 
 def _toml(value: Any) -> str:
     # JSON's texts, numbers, booleans and lists of texts are TOML's too.
-    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    text = json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")  # which TOML does not take as it is
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a training run starts from: the model with its first weights, the data, the teacher."""
 
 from collections.abc import Generator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,12 @@ from litecli.training.teacher import KeptTeacher, LiveTeacher
 
 
 def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> FewShotModel:
-    """The model before its first step, on `device`; raises as `backbone.build`."""
+    """The model before its first step, on `device`; raises as `backbone.build`.
+
+    And as `find_model`, for a teacher that is not there: before photos are decoded for it.
+    """
+    for name in (*config.pretrain.teacher, *config.imitation.teacher):
+        find_model(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # for random weights
         built = backbones.build(
@@ -32,6 +38,9 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
         check_learnable(config, built.network)
         if config.projection:
             built = backbones.with_projection(built, config.feature_power)
+        if config.uses_film:  # the set encoder's passes are for one look at a photo
+            one_look = replace(built.preprocess, closer_looks=(), support_looks=0)
+            built = replace(built, preprocess=one_look)
         model = FewShotModel(built, head_of_learner(config.learner, config.head), config.uses_film)
     model.to(device)
     model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -39,7 +48,11 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
 
 
 def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
-    """Refuse what cannot learn: random batch-norm networks by frozen-statistics episodes alone."""
+    """Refuse what cannot learn: LiteError (USAGE).
+
+    Random batch-norm networks by frozen-statistics episodes alone; and a network of one image size
+    by a supervised stage of another.
+    """
     fresh = config.weights == "none" and config.pretrain.images == 0
     if fresh and batch_norm_layers(network):
         raise LiteError(
@@ -48,6 +61,17 @@ def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
             "--pretrain-images 200000   (or --weights auto)",
             code=ExitCode.USAGE,
         )
+    for size in config.pretrain.image_sizes if config.pretrain.images else ():
+        try:
+            with torch.no_grad():
+                network(torch.zeros(1, 3, size, size))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise LiteError(
+                f"{config.backbone} takes no images of {size} px, which its supervised stage has.",
+                f"{error}".partition("\n")[0],
+                f"image_size = {config.image_size} below [pretrain] in a --config file",
+                code=ExitCode.USAGE,
+            ) from error
 
 
 def prepared_data(

@@ -14,7 +14,7 @@ from litecli.pictures.atlas import Atlas
 from litecli.pictures.augment import colour_jitter, standardised
 from litecli.tasks.episodes import Source
 from litecli.threads import in_order, workers
-from litecli.training.stages import Squares, schedule, set_lr
+from litecli.training.stages import Squares, hash_seed, schedule, set_lr
 from litecli.training.supervised_batches import NO_LABEL, Batch, Batches
 from litecli.training.teacher import KeptTeacher, LiveTeacher, fitted
 
@@ -48,6 +48,7 @@ class SupervisedStage:
     ) -> None:
         self.model, self.config, self.teacher, self.bf16 = model, config, teacher, bf16
         self.device = model.log_scale.device
+        self._devices = [self.device] if self.device.type == "cuda" else []
         self.preprocess = model.backbone.preprocess
         self.batches = Batches(config, squares, sources, teacher, atlas)
         self.batch, self.num_steps = self.batches.batch, self.batches.num_steps
@@ -93,7 +94,9 @@ class SupervisedStage:
         warm = max(1, self.num_steps // 20)
         for k, batch in zip(numbers, batches, strict=True):
             set_lr(self.optimizer, schedule(k, self.num_steps, warm))
-            loss = self.backward(batch)
+            with torch.random.fork_rng(self._devices):  # of dropout and stochastic depth
+                torch.manual_seed(hash_seed(self.config.seed, k))
+                loss = self.backward(batch)
             if math.isfinite(loss):
                 self.settled = False
                 self.optimizer.step()

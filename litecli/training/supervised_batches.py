@@ -10,7 +10,7 @@ from torch import Tensor
 
 from litecli.config import TrainConfig
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.composites import Pictures, draw_pictures, picture
+from litecli.pictures.composites import Pictures, draw_pictures, picture, single_pictures
 from litecli.tasks.episodes import Source
 from litecli.threads import in_order
 from litecli.training.stages import Squares
@@ -35,7 +35,8 @@ class Batches:
     """Every class of every source, in an order of its own in each epoch, each time another view.
 
     An `atlas` makes the pictures on its device, else the thread that asks makes them. With a
-    KeptTeacher the views are those that it has seen.
+    KeptTeacher the views are those that it has seen. Without augmentation there is no light, and
+    without a teacher no crop.
     """
 
     def __init__(
@@ -64,12 +65,16 @@ class Batches:
         targets = np.zeros(0, np.float32)
         if isinstance(self.teacher, KeptTeacher):
             pictures, targets = self.teacher.lessons(self.numbers[picked], rng)
+        elif self.teacher is None and not self.config.augment:
+            sides = self._sides[self.numbers[picked]]
+            whole = np.stack([0 * sides, 0 * sides, sides, sides], axis=1)
+            pictures = single_pictures(self.numbers[picked], whole, np.zeros(size, bool))
         else:
             mix, smallest = 0.0, self.config.smallest_crop
             if self.teacher is not None:
                 mix, smallest = self.config.pretrain.mix, smallest_crops(self._sides)
             pictures = draw_pictures(self.numbers[picked], self._sides, mix, smallest, rng)
-        lights = rng.uniform(-1.0, 1.0, size=(size, 4)).astype(np.float32)
+        lights = rng.uniform(-1.0, 1.0, size=(size, 4)).astype(np.float32) * self.config.augment
         labels = np.where(pictures.single, self.labels[picked], NO_LABEL)
         pixels = rendered(pictures, side, self.squares, self.atlas)
         return Batch(pixels, *map(torch.from_numpy, (lights, labels, targets)))

@@ -30,8 +30,21 @@ def largest_task(config: TrainConfig, sources: Sequence[Source]) -> TaskSize:
         way = min(way, max(len(source.classes) for source in sources))
         pools = sorted((len(pool) for s in sources for pool in s.support), reverse=True)[:way]
         support = min(support, sum(pools))
-        query = min(way * episodes.query, sum(pools) - way)
+        query = max(_most_queries(source, way, episodes.query) for source in sources)
     return TaskSize(min(way, support), support, query)
+
+
+def _most_queries(source: Source, way: int, each: int) -> int:
+    """Query photos of a task of `way` classes, at most `each` of a class.
+
+    Where a class has one pool, a photo of it is left for the support set.
+    """
+    left = (
+        [len(pool) - 1 for pool in source.support]
+        if source.query is None
+        else [min(len(pool), each) for pool in source.query]
+    )
+    return min(way * each, sum(sorted(left, reverse=True)[:way]))
 
 
 def goes_back(config: TrainConfig, task: TaskSize) -> int:
@@ -41,6 +54,17 @@ def goes_back(config: TrainConfig, task: TaskSize) -> int:
     if config.learner == "maml" or config.gradient in ("exact", "full"):
         return task.support
     return 0 if config.gradient == "none" else min(config.lite_h, task.support)
+
+
+def all_backward(config: TrainConfig, sources: Sequence[Source]) -> list[str]:
+    """A warning where LITE is ordinary back-propagation: H is all the support photos there are."""
+    support = largest_task(config, sources).support
+    if config.gradient != "lite" or config.learner == "maml" or config.lite_h < support:
+        return []
+    return [
+        f"tasks have at most {support} support photos, and --lite-h {config.lite_h}: all of "
+        "them get a gradient, as in ordinary back-propagation"
+    ]
 
 
 def at_once(config: TrainConfig, task: TaskSize) -> int:

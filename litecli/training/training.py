@@ -40,6 +40,7 @@ from litecli.training.run_setup import (
 )
 from litecli.training.stages import Stage, restore
 from litecli.training.supervised import SupervisedStage
+from litecli.training.task_size import all_backward
 from litecli.training.torchrun import joined
 
 
@@ -83,6 +84,8 @@ def _lead(
     if not fits:  # before the others are told: they take the same chunk
         config, expected = memory_fit.fit(config, model, data.training, bf16)
         saved = folder.load(config) if resume else None
+    folder.learns_from(data.photos)
+    warnings = (*data.warnings, *all_backward(config, data.training))
     stages: list[Stage] = []
     photos, atlas = (data.squares, data.training), None
     if config.pretrain.images or config.nuisance.photos:
@@ -114,7 +117,7 @@ def _lead(
     run = Run(config, folder, model, data, stages, progress, bf16)
     folder.write_recipe(config)  # anew on resume: the run may be longer now
     if not resumed:
-        for warning in data.warnings:
+        for warning in warnings:
             folder.log(f"warning: {warning}")
         run.save()  # from here on there is always a state to resume from
     total = sum(stage.num_steps for stage in stages)
@@ -125,7 +128,7 @@ def _lead(
         precision,
         run.done(),
         total,
-        (*folder.warnings, *data.warnings),
+        (*folder.warnings, *warnings),
         config.chunk,
         config.query_batch,
         expected,

@@ -18,6 +18,7 @@ from litecli.networks.model import FewShotModel
 from litecli.pictures.augment import View
 from litecli.pictures.training_data import TrainingData
 from litecli.tasks.episodes import Source, sample_fixed
+from litecli.threads import workers
 from litecli.training.events import Validating
 
 VAL_WAY, VAL_SHOTS, VAL_QUERY = 20, 5, 5  # hard enough to show progress
@@ -47,7 +48,8 @@ def validate(
         if not share:
             continue
         reduced, numbers = _thinned(source)
-        view = View(data.squares, model.backbone.preprocess, device=model.log_scale.device)
+        cores, device = workers(config.workers), model.log_scale.device
+        view = View(data.squares, model.backbone.preprocess, threads=cores, device=device)
         solver = _solver(model, view, numbers, config, bf16)
         way = min(VAL_WAY, len(reduced.classes))
         largest = max(largest, way)
