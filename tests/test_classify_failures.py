@@ -127,3 +127,11 @@ def test_a_file_called_as_stdin_is_a_photo_of_a_list(learned, put, photo, monkey
     stdin(monkeypatch, b"-")
     code, out, err = learned("classify", "--stdin-paths")
     assert (code, err) == (0, "") and lines(out)[0][0] == "-"
+
+
+@pytest.mark.parametrize("page", ["both.x", "./both.x", "link.x"])
+def test_the_table_and_the_page_are_two_files(learned, page: str) -> None:
+    Path("link.x").symlink_to("both.x")
+    code, out, err = learned("classify", "inbox", "--csv", "both.x", "--report", page)
+    assert (code, out) == (2, "") and " are the same file." in err
+    assert not Path("both.x").exists()

@@ -20,6 +20,7 @@ from litecli.cli.options import Common, command, on_the_processor
 from litecli.cli.output import Output
 from litecli.cli.photo_arguments import PhotoArgument, expand, show_left_out
 from litecli.cli.stdin_paths import StdinPaths, all_paths
+from litecli.cli.targets import check_two_targets
 from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
@@ -91,6 +92,8 @@ def classify(
             fix="give one of them",
             code=ExitCode.USAGE,
         )
+    if csv_file is not None and report is not None:
+        check_two_targets(csv_file, report)
     arguments = list(photos or [])
     if "" in arguments:
         raise LiteError(
