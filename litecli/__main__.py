@@ -18,7 +18,8 @@ quiet = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not whe
 if quiet:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from litecli.cli import main  # noqa: E402 (importing is most of starting)
+from litecli.cli import ctrl_c, main  # noqa: E402 (importing is most of starting)
+from litecli.errors import ExitCode  # noqa: E402
 
 if quiet:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,6 +28,9 @@ if quiet:
 def run() -> int:
     """Run the command line this process was started with and return its exit code."""
     code = main()
+    ctrl_c.end_at_the_next()  # or else it breaks into Python's end, and the network's threads abort
+    if code == ExitCode.INTERRUPTED:
+        os._exit(code)  # Python would wait for the photos that threads are still looking at
     if "torch" not in sys.modules:  # whose parts complain aloud of what nobody took down
         gc.freeze()  # what is left goes with the process: looking through it takes 30 ms
     return code

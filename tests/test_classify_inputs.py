@@ -1,6 +1,7 @@
 """`litecli classify`: photos from folders, patterns, lists and stdin; answers that depend on none.
 
-Forms of an answer are test_cli_classify.py's part, and what goes wrong is test_bad_commands.py's.
+Forms of an answer are test_cli_classify.py's part, and what goes wrong is test_bad_commands.py's
+and test_classify_failures.py's.
 """
 
 import csv
@@ -231,21 +232,3 @@ def test_paths_on_stdin_are_answered_as_they_come(learned, program) -> None:
         process.stdin.close()
         assert paths(process.stdout.read()) == NAMES[3:]
     assert process.returncode == 0
-
-
-def test_a_wrong_path_on_stdin_is_a_line_of_its_own(learned, put, photo, monkeypatch) -> None:
-    put("bad/1.txt")
-    put("more/a.jpg", photo("mug", 1))
-    put("more/b.jpg", b"")
-    web = "https://example.org/cat.jpg"
-    stdin(monkeypatch, f"gone.jpg\nbad\n{web}\n-\nmore\ninbox/[01].jpg\n".encode())
-    code, out, err = learned("classify", "--stdin-paths")
-    wrong = ["gone.jpg", "bad", web, "-"]
-    assert code == 3 and paths(out) == [*wrong, "more/a.jpg", "more/b.jpg", *NAMES[:2]]
-    assert err.startswith("Error: 4 of 8 photos could not be used: gone.jpg (")
-    stdin(monkeypatch, b"gone.jpg\n")
-    assert learned("classify", "--stdin-paths")[0] == 3
-    stdin(monkeypatch, b"\n")
-    code, out, err = learned("classify", "--stdin-paths", "--csv", "out.csv")
-    assert (code, out, err) == (3, "", "Error: No paths came on stdin.\n")
-    assert not Path("out.csv").exists()

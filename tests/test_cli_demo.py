@@ -1,5 +1,6 @@
 """`litecli demo`."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -63,6 +64,25 @@ def test_demo_replaces_nothing(run) -> None:
     code, _, err = run("demo", "mine")
     assert code == 2 and "not an empty folder" in err and "litecli demo mine_new" in err
     assert [p.name for p in Path("mine").iterdir()] == ["x.txt"]
+
+
+@pytest.mark.parametrize("place", ["photo.jpg/x", "photo.jpg", "dangling", "loop", "x" * 300])
+def test_demo_has_no_place_to_draw(run, place: str) -> None:
+    Path("photo.jpg").write_bytes(b"x")
+    Path("dangling").symlink_to("nowhere")
+    Path("loop").symlink_to("loop")
+    code, out, err = run("demo", place)
+    assert (code, out) == (2, "") and err.startswith("Error: ") and "litecli demo" in err
+    assert not Path("nowhere").exists()
+
+
+def test_demo_may_not_draw_there(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    code, _, err = run("demo", "locked/show")
+    assert code == 6 and err.startswith("Error: Cannot make the folder locked/show: permission")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

@@ -1,6 +1,8 @@
 """`litecli profiles`, `litecli models` and `litecli doctor`."""
 
+import errno
 import json
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,30 @@ def test_doctor_shows_a_home_that_cannot_be_written(run, tmp_path: Path, monkeyp
     code, out, _ = run("doctor")
     assert code == 6 and "Problem: cannot write to /proc/litecli" in out
     assert "set LITECLI_HOME" in out
+
+
+@pytest.mark.parametrize("name", ["locks", "profiles", "profiles/previous", "models"])
+def test_doctor_tries_what_adapt_writes_to(two, own_home: Path, monkeypatch, name: str) -> None:
+    two("adapt", "garage", "--no-thumbnails")  # the version before is kept
+    place = own_home / name
+
+    def refused(*, dir: Path, real=tempfile.TemporaryFile) -> object:
+        if dir == place:
+            raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+        return real(dir=dir)
+
+    assert two("doctor")[0] == 0
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)  # the administrator may write anywhere
+    code, out, _ = two("doctor")
+    assert code == 6 and f"Problem: cannot write to {place} (permission denied): set" in out
+    assert "All is well." not in out
+
+
+def test_doctor_shows_a_damaged_profile(two) -> None:
+    library.profile_path("garage").write_bytes(b"damaged")
+    code, out, _ = two("doctor")
+    assert code == 6 and "profiles      2" in out
+    assert 'Problem: Profile "garage" is damaged. See: litecli profiles show garage' in out
 
 
 def test_doctor_shows_that_there_is_no_home(run, monkeypatch: pytest.MonkeyPatch) -> None:

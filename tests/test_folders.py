@@ -55,6 +55,10 @@ def test_photos_without_sub_folders_are_refused_with_the_commands(tmp_path, monk
         "mkdir ./my_objects/keys && mv './my_objects/IMG 1.jpg' ./my_objects/keys/"
     )
     assert error.code == ExitCode.INPUT
+    monkeypatch.chdir("my_objects")
+    error = refusal(Path())
+    assert error.why == "Each object needs its own folder, e.g. ./keys/IMG 1.jpg."
+    assert error.fix == "mkdir ./keys && mv './IMG 1.jpg' ./keys/"
 
 
 def test_loose_photos_beside_objects_are_skipped(tmp_path):

@@ -2,6 +2,7 @@
 
 app.py              which commands there are
 boundary.py         exceptions to messages and exit codes
+ctrl_c.py           what Ctrl-C does
 options.py          the options every command has
 help.py             the look of --help
 output.py           the one place that writes

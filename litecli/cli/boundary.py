@@ -16,6 +16,7 @@ from pathlib import Path
 
 import typer
 
+from litecli.cli import ctrl_c
 from litecli.cli.app import app
 from litecli.cli.output import Output
 from litecli.cli.texts import escaped, shortened
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out.json = "--json" in arguments
     out.verbose = "-v" in arguments or "--verbose" in arguments
     out.errors = not (arguments[:1] == ["meta-train"] and _is_one_more())
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), ctrl_c.heard_as_before():
         if not out.verbose and not sys.warnoptions:
             warnings.simplefilter("ignore")
         return _run(arguments, out)
@@ -68,10 +69,12 @@ def _run(arguments: list[str], out: Output) -> int:
         closed = isinstance(stop.__context__, BrokenPipeError)
         return 0 if closed else int(stop.code or 0)
     except (KeyboardInterrupt, typer.Abort):
-        out.problem("Stopped.")
-        return int(ExitCode.INTERRUPTED)
+        return ctrl_c.stopped(out)
     except Exception as error:
-        return report(unforeseen(error), out, cause=error)
+        told = unforeseen(error)
+        if told.code == ExitCode.BUG and ctrl_c.comes_of_it(error):
+            return ctrl_c.stopped(out)
+        return report(told, out, cause=error)
 
 
 def report(error: LiteError, out: Output, cause: BaseException | None = None) -> int:

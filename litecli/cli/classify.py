@@ -5,7 +5,7 @@ give everything. Answers appear as they are found, in input order.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,10 @@ from litecli.cli.answer_page import AnswerPage
 from litecli.cli.answer_table import AnswerTable
 from litecli.cli.answers import Style, answer_json, lines_for_people, tsv
 from litecli.cli.options import Common, command, on_the_processor
-from litecli.cli.output import Output, show_skipped
-from litecli.cli.photo_arguments import PhotoArgument, expand, show_unsearched
+from litecli.cli.output import Output
+from litecli.cli.photo_arguments import PhotoArgument, expand, show_left_out
 from litecli.cli.stdin_paths import StdinPaths, all_paths
+from litecli.cli.targets import check_two_targets
 from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 NAMED_IN_ERRORS = 5
-NO_FILE = "no such file"
 
 EXAMPLES = (
     "litecli classify photo.jpg",
@@ -92,6 +92,8 @@ def classify(
             fix="give one of them",
             code=ExitCode.USAGE,
         )
+    if csv_file is not None and report is not None:
+        check_two_targets(csv_file, report)
     arguments = list(photos or [])
     if "" in arguments:
         raise LiteError(
@@ -109,10 +111,10 @@ def classify(
     learned = library.load_profile(profile)
     chosen: list[PhotoArgument] = []
     if image is None and stream is None:
-        chosen, skipped, unsearched = expand(arguments, recursive)
-        show_skipped(out, [(str(folder / s.path), s.reason) for folder, s in skipped], out.say)
-        show_unsearched(out, unsearched)
-    inputs = [photo.path for photo in chosen]
+        expanded = expand(arguments, recursive)
+        show_left_out(out, expanded)
+        chosen = expanded.photos
+    inputs = [Path(photo.path) for photo in chosen]
     page = AnswerPage(report, learned, image is not None, inputs) if report is not None else None
     table = AnswerTable(csv_file, learned.folder, inputs) if csv_file is not None else None
     answers = predictions.classify(
@@ -124,23 +126,12 @@ def classify(
         idle=stream.idle if stream else None,
         thumbnails=page is not None,
     )
-    if any(photo.missing for photo in chosen):
-        answers = told_missing(answers, chosen)
     many = stream is not None or len(chosen) > 1
     style = Style(len(learned.labels), top, explain, many)
-    named = stream.named() if stream else [photo.named for photo in chosen] or [True]
+    asked = stream.given() if stream else chosen or [PhotoArgument(STDIN, named=True)]
     total = None if stream else max(1, len(chosen))
     with table or nullcontext():
-        return show_all(out, answers, named, total, style, table, page, fail_on_unknown)
-
-
-def told_missing(
-    answers: "Iterable[Prediction]", photos: "Iterable[PhotoArgument]"
-) -> "Iterator[Prediction]":
-    """The answers, where a file that never was there did not "change while reading"."""
-    for answer, photo in zip(answers, photos, strict=True):
-        lost = photo.missing and answer.error is not None
-        yield replace(answer, error=NO_FILE) if lost else answer
+        return show_all(out, answers, asked, total, style, table, page, fail_on_unknown)
 
 
 def image_from_stdin() -> bytes:
@@ -165,7 +156,7 @@ def image_from_stdin() -> bytes:
 def show_all(
     out: Output,
     answers: "Iterable[Prediction]",
-    named: Iterable[bool],
+    asked: Iterable[PhotoArgument],
     total: int | None,
     style: Style,
     table: AnswerTable | None,
@@ -179,10 +170,12 @@ def show_all(
     progress = out.progress("Photos") if table is not None and total is not None else None
     failed: list[tuple[Prediction, bool]] = []
     number = unknown = 0
-    for number, (answer, by_name) in enumerate(zip(answers, named, strict=True), start=1):
-        unknown += answer.error is None and not answer.known
+    for number, (answer, photo) in enumerate(zip(answers, asked, strict=True), start=1):
         if answer.error is not None:
-            failed.append((answer, by_name))
+            # A file that never was there did not "change while reading".
+            answer = replace(answer, error=photo.problem or answer.error)
+            failed.append((answer, photo.named))
+        unknown += answer.error is None and not answer.known
         if out.json:
             out.record(answer_json(answer))
         if page is not None:

@@ -1,5 +1,6 @@
 """`litecli demo`: draw some objects, learn them, and name them in new pictures, in one go."""
 
+import errno
 import shlex
 import tempfile
 import time
@@ -123,17 +124,30 @@ def count_right(answers: "Sequence[Prediction]", labels: Sequence[str]) -> Score
 
 
 def empty_folder(folder: Path | None) -> Path:
-    """The folder to draw into, made if need be; LiteError (USAGE) when something is in it."""
+    """The folder to draw into, made if need be.
+
+    Raises LiteError: USAGE (something is in it, or in its place), MACHINE (it cannot be made).
+    """
     if folder is None:
         return Path(tempfile.mkdtemp(prefix="litecli_demo_"))
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        # A link that leads nowhere does not exist, and yet no folder can be made in its place.
+        taken = folder.is_symlink() or folder.exists()
+        if taken and (not folder.is_dir() or any(folder.iterdir())):
+            raise LiteError(
+                f"{folder} exists and is not an empty folder.",
+                "The demo draws into a folder of its own and replaces nothing.",
+                f"litecli demo {shlex.quote(f'{folder}_new')}",
+                code=ExitCode.USAGE,
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        wrong = error.errno in (errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG)
         raise LiteError(
-            f"{folder} exists and is not an empty folder.",
-            "The demo draws into a folder of its own and replaces nothing.",
-            f"litecli demo {shlex.quote(f'{folder}_new')}",
-            code=ExitCode.USAGE,
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+            f"Cannot make the folder {folder}: {(error.strerror or str(error)).lower()}.",
+            fix="litecli demo   (it draws into a temporary folder)",
+            code=ExitCode.USAGE if wrong else ExitCode.MACHINE,
+        ) from error
     return folder.absolute()
 
 

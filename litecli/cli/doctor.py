@@ -1,6 +1,7 @@
 """`litecli doctor`: what this machine offers, and what stands in litecli's way."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ PACKAGES = (
     "safetensors",
     "typer",
 )
+WRITTEN_TO = ("locks", "profiles", "profiles/previous", "models")  # within the data folder
 LOW_SPACE = 200_000_000  # bytes
 
 EXAMPLES = ("litecli doctor", "litecli doctor --json")
@@ -129,20 +131,30 @@ def _data_folder(problems: list[str]) -> dict[str, str]:
     free = shutil.disk_usage(existing).free
     if free < LOW_SPACE:
         problems.append(f"only {size(free)} are free in {existing}")
-    try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        problems.append(
-            f"cannot write to {home} ({reason}): set LITECLI_HOME to a folder you can write to"
-        )
+    within = [home / name for name in WRITTEN_TO]
+    # What is not there yet is made in the nearest folder that is.
+    places = {home: existing} | {place: place for place in within if os.path.lexists(place)}
+    for place, tried in places.items():
+        try:
+            with tempfile.TemporaryFile(dir=tried):
+                pass
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            problems.append(
+                f"cannot write to {place} ({reason}): set LITECLI_HOME to a folder you can write to"
+            )
     report = {"data_folder": str(home), "free_space": size(free)}
     try:
-        return report | {"profiles": str(len(library.profile_names()))}
+        listed = library.list_profiles()
     except LiteError as error:
         problems.append(f"{error.what} {error.fix}")
         return report
+    problems += [
+        f"{one.problem} See: litecli profiles show {shlex.quote(one.name)}"
+        for one in listed
+        if one.problem
+    ]
+    return report | {"profiles": str(len(listed))}
 
 
 def _nearest_existing(path: Path) -> Path:

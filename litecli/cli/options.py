@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from litecli.cli import ctrl_c
 from litecli.cli.help import PlainCommand, PlainGroup, examples_text
 from litecli.cli.output import Output
 from litecli.config import HEAD_NAMES
@@ -127,8 +128,7 @@ def _until_stopped(out: Output, work: Callable[[], int | None]) -> int | None:
     try:
         return work()
     except KeyboardInterrupt:
-        out.problem("Stopped.")
-        return ExitCode.INTERRUPTED
+        return ctrl_c.stopped(out)
     except BrokenPipeError:  # a quiet end and no error
         out.abandon_stdout()
         return ExitCode.OK

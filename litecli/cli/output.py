@@ -158,8 +158,7 @@ class Output:
 
     def abandon_stdout(self) -> None:
         """Point stdout at nothing: its reader has left, and the last flush must not fail."""
-        with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
-            os.dup2(nothing.fileno(), self.stdout.fileno())
+        _point_at_nothing(self.stdout)
 
     def _room(self) -> int:
         """Columns of the terminal that stdout is; without end where it is none."""
@@ -167,8 +166,7 @@ class Output:
 
     def _write(self, stream: TextIO, text: str, end: str = "\n") -> None:
         if self._drawn and stream.isatty():
-            self.stderr.write("\r\x1b[K")  # the progress line makes room
-            self.stderr.flush()
+            self._put(self.stderr, "\r\x1b[K")  # the progress line makes room
             self._drawn = False
         self._drawn |= not end  # before it is written: Ctrl-C may come right after
         encoding = stream.encoding or "utf-8"
@@ -176,8 +174,17 @@ class Output:
             text.encode(encoding)
         except UnicodeEncodeError:
             text = text.translate(ASCII_MARKS).encode(encoding, "backslashreplace").decode(encoding)
-        stream.write(text + end)
-        stream.flush()
+        self._put(stream, text + end)
+
+    def _put(self, stream: TextIO, text: str) -> None:
+        """Write now; raises OSError for stdout only: talk that nobody hears stops no work."""
+        try:
+            stream.write(text)
+            stream.flush()
+        except OSError:
+            if stream is not self.stderr:
+                raise
+            _point_at_nothing(stream)
 
 
 def show_skipped(
@@ -192,6 +199,11 @@ def show_skipped(
         write(f"  {shortened_path(path)} ({reason})")
     if len(named) < len(skipped):
         write(f"  and {len(skipped) - len(named)} more; -v names all")
+
+
+def _point_at_nothing(stream: TextIO) -> None:
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123 (a device, not a path)
+        os.dup2(nothing.fileno(), stream.fileno())
 
 
 def _carries(stream: TextIO, text: str) -> bool:

@@ -5,11 +5,11 @@ import glob
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from litecli.cli.output import SKIPPED_SHOWN, Output
+from litecli.cli.output import SKIPPED_SHOWN, Output, show_skipped
 from litecli.cli.texts import counted, shortened_path
 from litecli.errors import ExitCode, LiteError
 
@@ -17,30 +17,47 @@ if TYPE_CHECKING:
     from litecli.photos.folders import Skipped
 
 WORDS = 8  # of a file's name that came without quotes, at most
+NO_FILE = "no such file"
+NO_PHOTOS = "no photos in it"
+WEB_ADDRESS = "a web address; save it first: litecli does not download photos"
+STDIN_ALONE = "means the image on stdin, and stands alone"
 
 
 @dataclass(frozen=True)
 class PhotoArgument:
     """One photo to classify; `named` when the user typed it, not found inside a folder."""
 
-    path: Path
+    path: Path | str  # text where the path of a list is kept as it came
     named: bool
-    missing: bool = False  # not there when the command began
+    problem: str | None = None  # why it is no photo, known before it is read
 
 
-def expand(
-    arguments: Sequence[str], recursive: bool
-) -> "tuple[list[PhotoArgument], list[tuple[Path, Skipped]], int]":
-    """Files as they are and folders as their photos, in the order given; and what is no photo.
+@dataclass
+class Expanded:
+    """What arguments stand for: photos in the order given, and what in their folders is none."""
 
-    The second list has what was skipped, each with the folder it was in; the number is that of
-    the sub-folders that were not searched.
+    photos: list[PhotoArgument] = field(default_factory=list)
+    skipped: "list[tuple[Path, Skipped]]" = field(default_factory=list)  # each with its folder
+    unsearched: int = 0  # sub-folders
+    refused: LiteError | None = None  # of the first folder that gave no photos
+
+    def add(self, other: "Expanded") -> None:
+        """Append what another argument stands for."""
+        self.photos += other.photos
+        self.skipped += other.skipped
+        self.unsearched += other.unsearched
+        self.refused = self.refused or other.refused
+
+
+def expand(arguments: Sequence[str], recursive: bool) -> Expanded:
+    """Files as they are and folders as their photos.
+
     Raises LiteError: a URL, or - among others (USAGE), nothing of it exists (USAGE, or INPUT for a
-    pattern such as *.jpg that matched nothing), a folder without photos (INPUT). A missing file
-    among others that exist stays in the list: its own line says so.
+    pattern such as *.jpg that matched nothing), no photos in a folder and none besides (INPUT). A
+    missing file or such a folder among others stays in the list: its own line says so.
     """
     for argument in arguments:
-        if argument.lower().startswith(("http://", "https://")):
+        if _is_web_address(argument):
             raise LiteError(
                 f"{argument} is a web address.",
                 "litecli does not download photos; save it first.",
@@ -49,7 +66,7 @@ def expand(
             )
         if argument == "-":
             raise LiteError(
-                "- means the image on stdin, and stands alone.",
+                f"- {STDIN_ALONE}.",
                 fix="litecli classify - < photo.jpg",
                 code=ExitCode.USAGE,
             )
@@ -59,58 +76,67 @@ def expand(
     _check_quotes(arguments, missing)
     if missing and len(missing) == len(arguments):
         raise _nothing_there(missing)
-    photos: list[PhotoArgument] = []
-    skipped: list[tuple[Path, Skipped]] = []
-    unsearched = 0
+    gone = set(missing)
+    expanded = Expanded()
     for argument in arguments:
-        path = Path(argument)
-        if _is_folder(path):
-            found, others, deeper = _in_folder(argument, recursive)
-            unsearched += deeper
-            photos += [PhotoArgument(photo, named=False) for photo in found]
-            skipped += [(path, other) for other in others]
+        if _is_folder(Path(argument)):
+            expanded.add(_in_folder(argument, recursive))
         else:
-            photos.append(PhotoArgument(path, named=True, missing=argument in missing))
-    return photos, skipped, unsearched
+            problem = NO_FILE if argument in gone else None
+            expanded.photos.append(PhotoArgument(Path(argument), named=True, problem=problem))
+    if expanded.refused and all(photo.problem for photo in expanded.photos):
+        raise expanded.refused
+    return expanded
 
 
-def photos_of_line(
-    line: str, recursive: bool
-) -> "tuple[list[tuple[Path | str, bool]], list[tuple[Path, Skipped]], int]":
+def photos_of_line(line: str, recursive: bool) -> Expanded:
     """What one line of a list of paths stands for, as `expand`; a wrong one stays as it is."""
-    path = Path(line)
-    if _is_folder(path):
-        try:
-            found, skipped, unsearched = _in_folder(line, recursive)
-        except LiteError:  # the folder's own answer says that it is no photo
-            return [(line, True)], [], 0
-        return [(photo, False) for photo in found], [(path, one) for one in skipped], unsearched
-    return [(name, True) for name in _matches(line) or [line]], [], 0
+    if _is_folder(Path(line)):
+        return _in_folder(line, recursive)
+    names = _matches(line) or [line]
+    problem = None if _exists(names[0]) else NO_FILE
+    if problem and _is_web_address(line):
+        problem = WEB_ADDRESS
+    elif problem and line == "-":
+        problem = STDIN_ALONE
+    return Expanded([PhotoArgument(name, named=True, problem=problem) for name in names])
 
 
-def show_unsearched(out: Output, subfolders: int) -> None:
-    """Say that folders had more folders in them, which were left alone."""
-    if subfolders:
-        out.say(f"Note: {counted(subfolders, 'sub-folder')} not searched (--recursive)")
+def show_left_out(out: Output, expanded: Expanded) -> None:
+    """Name what in folders was no photo, and say that they had more folders, left alone."""
+    skipped = [(str(folder / one.path), one.reason) for folder, one in expanded.skipped]
+    show_skipped(out, skipped, out.say)
+    if expanded.unsearched:
+        out.say(f"Note: {counted(expanded.unsearched, 'sub-folder')} not searched (--recursive)")
 
 
-def _in_folder(argument: str, recursive: bool) -> "tuple[list[Path], list[Skipped], int]":
+def _is_web_address(argument: str) -> bool:
+    return argument.lower().startswith(("http://", "https://"))
+
+
+def _in_folder(argument: str, recursive: bool) -> Expanded:
+    """A folder's photos, or the folder itself with its problem."""
     from litecli.photos import folders
 
     path = Path(argument)
-    found, skipped = folders.list_photos(path, recursive)
-    deeper = 0 if recursive else _subfolders(path)
-    if not found:
-        reasons = [f"{shortened_path(item.path)}: {item.reason}" for item in skipped]
-        searched = ["Its sub-folders were not searched"] if deeper else []
-        why = "; ".join([*reasons[:SKIPPED_SHOWN], *searched])
-        raise LiteError(
-            f"There are no photos in {argument}.",
-            why + "." if why else "",
-            f"litecli classify --recursive {shlex.quote(argument)}" if deeper else "",
-            code=ExitCode.INPUT,
-        )
-    return found, skipped, deeper
+    try:
+        found, skipped = folders.list_photos(path, recursive)
+        deeper = 0 if recursive else _subfolders(path)
+    except LiteError as error:  # one may not look into it
+        return Expanded([PhotoArgument(argument, True, error.what)], refused=error)
+    left_out = [(path, one) for one in skipped]
+    if found:
+        return Expanded([PhotoArgument(photo, named=False) for photo in found], left_out, deeper)
+    reasons = [f"{shortened_path(item.path)}: {item.reason}" for item in skipped]
+    searched = ["Its sub-folders were not searched"] if deeper else []
+    why = "; ".join([*reasons[:SKIPPED_SHOWN], *searched])
+    refused = LiteError(
+        f"There are no photos in {argument}.",
+        why + "." if why else "",
+        f"litecli classify --recursive {shlex.quote(argument)}" if deeper else "",
+        code=ExitCode.INPUT,
+    )
+    return Expanded([PhotoArgument(argument, True, NO_PHOTOS)], left_out, deeper, refused)
 
 
 def _subfolders(folder: Path) -> int:
@@ -175,7 +201,10 @@ def _nothing_there(missing: Sequence[str]) -> LiteError:
             code=ExitCode.INPUT,
         )
     parent = Path(first).parent
-    names = [entry.name for entry in parent.iterdir()] if _is_folder(parent) else []
+    try:
+        names = os.listdir(parent)  # noqa: PTH208 (names are wanted)
+    except (OSError, ValueError):  # no folder, or one whose names are not for everybody
+        names = []
     near = difflib.get_close_matches(Path(first).name, names, n=1)
     hint = f" Did you mean {parent / near[0]}?" if near else ""
     files = ", no file ".join(missing[:5])

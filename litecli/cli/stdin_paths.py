@@ -9,8 +9,8 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 
-from litecli.cli.output import Output, show_skipped
-from litecli.cli.photo_arguments import photos_of_line, show_unsearched
+from litecli.cli.output import Output
+from litecli.cli.photo_arguments import PhotoArgument, photos_of_line, show_left_out
 
 AHEAD = 10_000  # lines; whoever writes faster has to wait
 CHUNK = 1 << 16  # bytes
@@ -26,7 +26,7 @@ class StdinPaths:
     def __init__(self, out: Output, recursive: bool) -> None:
         self._out, self._recursive = out, recursive
         self._lines: Queue[str | None] = Queue(AHEAD)
-        self._named: deque[bool] = deque()
+        self._given: deque[PhotoArgument] = deque()
         self._in_folder = False
         self._first: str | None = None
         # Daemon: at the end of the program it may well still wait for a line.
@@ -44,19 +44,17 @@ class StdinPaths:
     def __iter__(self) -> Iterator[Path | str]:
         first = [] if self._first is None else [self._first]
         for line in chain(first, iter(self._lines.get, None)):
-            found, skipped, unsearched = photos_of_line(line, self._recursive)
-            left_out = [(str(folder / item.path), item.reason) for folder, item in skipped]
-            show_skipped(self._out, left_out, self._out.say)
-            show_unsearched(self._out, unsearched)
-            for number, (photo, named) in enumerate(found, start=1):
-                self._in_folder = number < len(found)
-                self._named.append(named)
-                yield photo
+            expanded = photos_of_line(line, self._recursive)
+            show_left_out(self._out, expanded)
+            for number, photo in enumerate(expanded.photos, start=1):
+                self._in_folder = number < len(expanded.photos)
+                self._given.append(photo)
+                yield photo.path
 
-    def named(self) -> Iterator[bool]:
-        """Of each photo that was given out: whether a line named it, or its folder."""
-        while self._named:
-            yield self._named.popleft()
+    def given(self) -> Iterator[PhotoArgument]:
+        """The photos that were given out, each once."""
+        while self._given:
+            yield self._given.popleft()
 
     def _read(self) -> None:
         stream = sys.stdin.buffer

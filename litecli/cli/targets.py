@@ -61,6 +61,17 @@ def check_target(
         raise refused(what, "It was left as it is.", other)
 
 
+def check_two_targets(table: Path, page: Path) -> None:
+    """Raise LiteError (USAGE) where --csv and --report name one file: the last would remain."""
+    if _whole(table) == _whole(page):
+        raise LiteError(
+            f"--csv {table} and --report {page} are the same file.",
+            "The page would take the table's place.",
+            "--csv answers.csv --report answers.html",
+            code=ExitCode.USAGE,
+        )
+
+
 def check_run_folder(out: Path, data: Sequence[str]) -> None:
     """Raise LiteError (USAGE) where a run would lie among the photos that it learns from."""
     for folder in data:

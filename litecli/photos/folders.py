@@ -92,9 +92,10 @@ def _no_subfolders(folder: Path, loose: list[Path]) -> LiteError:
         return LiteError(f"{name}: no sub-folders and no photos", _layout(), code=ExitCode.INPUT)
     target = shlex.quote(f"{name}/keys")
     photo = shlex.quote(f"{name}/{loose[0].name}")
+    short = folder.name or name  # "." has no name of its own
     return LiteError(
         f"{name} has photos but no sub-folders.",
-        f"Each object needs its own folder, e.g. {folder.name}/keys/{loose[0].name}.",
+        f"Each object needs its own folder, e.g. {short}/keys/{loose[0].name}.",
         f"mkdir {target} && mv {photo} {target}/",
         code=ExitCode.INPUT,
     )
