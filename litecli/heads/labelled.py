@@ -143,6 +143,15 @@ def class_means(features: Array, targets: Array) -> Array:
     return (targets.T @ features) / class_counts(targets)[:, None]
 
 
+def held_out_means(mean: Array, count: Array, taken: Array) -> Array:
+    """Means [groups, D] of a class with mean [D] of `count` photos, without `taken` [groups, m, D].
+
+    Of a class that goes whole, a row that means nothing.
+    """
+    left = max(float(count) - taken.shape[1], 1.0)
+    return (mean * float(count) - array_namespace(taken).sum(taken, axis=1)) / left
+
+
 def eigenbasis(rows: Array) -> tuple[Array, Array, Array]:
     """Eigenvalues [K] of rows' rows, coordinates of the rows [N, K] in their eigenbasis, vectors.
 
