@@ -23,18 +23,20 @@ LEAST = 50_000_000  # bytes; less is a slip of the unit
 _before_reset = 0  # the peak of the process until `reset_peak`
 
 
-def read_size(text: str, flag: str = "--memory") -> int:
-    """Bytes of "8GB", "500 MB", "8 GiB" or "8g"; LiteError (USAGE) says what is wrong."""
+def read_size(text: str) -> int:
+    """Bytes that --memory names: "8GB", "500 MB", "8 GiB" or "8g"; raises LiteError (USAGE)."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
     unit = match[2] if match else ""
     known = next((u for u in (unit, f"{unit}b") if u in UNITS), None)
     if match is None or known is None:
         what = "has no unit" if match and not unit else "is not a size of memory"
-        raise LiteError(f"{flag} {text} {what}.", fix=f"{flag} 8GB", code=ExitCode.USAGE)
+        raise LiteError(f"--memory {text} {what}.", fix="--memory 8GB", code=ExitCode.USAGE)
     size = int(float(match[1]) * UNITS[known])
     if size < LEAST:
         raise LiteError(
-            f"{flag} {text} is less than any network needs.", fix=f"{flag} 8GB", code=ExitCode.USAGE
+            f"--memory {text} is less than any network needs.",
+            fix="--memory 8GB",
+            code=ExitCode.USAGE,
         )
     return size
 

@@ -58,6 +58,8 @@ class Target:
 LITE_TESTS = ("test_lite", "test_lite_draws", "test_lite_images", "test_lite_film")
 HEAD_TESTS = ("test_heads", "test_ridge", "test_count_correction", "test_crops")
 HEAD_TESTS += ("test_head_choice", "test_mahalanobis")
+NOVELTY_TESTS = ("test_confidence_limits", "test_head_choice", "test_confidence")
+NOVELTY_TESTS += ("test_crops_and_strangers",)
 STORAGE_TESTS = ("test_storage", "test_saving")
 STORAGE_TESTS += ("test_kept_profiles", "test_named_profiles", "test_named_models")
 TARGETS = {
@@ -67,6 +69,12 @@ TARGETS = {
     "head": Target("litecli/heads/head.py", HEAD_TESTS),
     "heads": Target("litecli/heads/heads.py", HEAD_TESTS),
     "photo_counts": Target("litecli/heads/photo_counts.py", ("test_photo_counts", "test_crops")),
+    "ridge": Target("litecli/heads/ridge.py", HEAD_TESTS),
+    "choice": Target("litecli/heads/choice.py", ("test_head_choice",)),
+    "confidence": Target("litecli/heads/confidence.py", NOVELTY_TESTS, fixtures=True),
+    "support_looks": Target(
+        "litecli/photos/support_looks.py", ("test_support_looks",), fixtures=True
+    ),
     "storage": Target("litecli/storage.py", STORAGE_TESTS, fixtures=True),
     "image_stream": Target(
         "litecli/image_stream.py",

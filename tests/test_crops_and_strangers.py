@@ -51,7 +51,7 @@ def test_what_is_unknown_is_learned_from_each_look_in_every_command(
 def test_many_photos_need_fewer_crops(
     monkeypatch: pytest.MonkeyPatch, most: int, learned: int
 ) -> None:
-    monkeypatch.setattr(confidence, "MOST_EXAMPLES", most)
+    monkeypatch.setattr(confidence, "MOST_NOVELTY_EXAMPLES", most)
     features, labels = photos([4, 4])
     crops = features[:, None] + np.random.default_rng(1).normal(size=(8, 3, 24))
     fewer = crops[:, :learned] if learned else None

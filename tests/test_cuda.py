@@ -180,9 +180,9 @@ def test_many_photos_are_encoded_in_order(tmp_path: Path) -> None:
     model = open_model(tmp_path / "made")
     pixels = np.random.default_rng(0).integers(0, 256, (300, 1, 32, 32, 3), np.uint8)
     encoder = TorchEncoder(model, DEVICE)
-    together = encoder.each_look(pixels)
+    together = encoder.encode_pixels(pixels)
     for n in (0, 127, 128, 256, 299):
-        alone = encoder.each_look(pixels[n])
+        alone = encoder.encode_pixels(pixels[n])
         assert np.abs(together[n] - alone).max() < 1e-3 * np.abs(alone).max()
 
 

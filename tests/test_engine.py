@@ -34,16 +34,16 @@ class InBatches(TorchEncoder):
         super().__init__(model)
         self.engine, self.batches = Engine(lambda: self, together), list[int]()
 
-    def each_look(self, pixels: np.ndarray) -> np.ndarray:
+    def encode_pixels(self, pixels: np.ndarray) -> np.ndarray:
         self.batches.append(len(pixels))
-        return super().each_look(pixels)
+        return super().encode_pixels(pixels)
 
 
 def photos_of(model: Model, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Photos uint8 [count, 2, 32, 32, 3] of noise, and their features by onnxruntime."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, 2, 32, 32, 3), np.uint8)
     inputs = images.to_input(pixels, model.config.preprocess)
-    return pixels, np.stack([Encoder(model.folder).each_look(photo) for photo in inputs])
+    return pixels, np.stack([Encoder(model.folder).encode(photo) for photo in inputs])
 
 
 def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
@@ -54,9 +54,9 @@ def largest_difference(found: np.ndarray, expected: np.ndarray) -> float:
 def test_features_are_those_of_onnxruntime(model: Model) -> None:
     pixels, expected = photos_of(model, 5)
     torch_encoder = TorchEncoder(model)
-    assert largest_difference(torch_encoder.each_look(pixels), expected) < 1e-5
-    assert largest_difference(torch_encoder.each_look(pixels[3]), expected[3]) < 1e-5
-    rounded = TorchEncoder(model, bf16=True).each_look(pixels)
+    assert largest_difference(torch_encoder.encode_pixels(pixels), expected) < 1e-5
+    assert largest_difference(torch_encoder.encode_pixels(pixels[3]), expected[3]) < 1e-5
+    rounded = TorchEncoder(model, bf16=True).encode_pixels(pixels)
     assert 1e-4 < largest_difference(rounded, expected) < 0.1
 
 
@@ -156,7 +156,7 @@ def test_features_that_are_no_numbers_are_refused(model: Model) -> None:
         model, config=dataclasses.replace(model.config, preprocess=nothing)
     )
     with pytest.raises(LiteError, match="cannot be used") as caught:
-        TorchEncoder(broken).each_look(np.zeros((2, 32, 32, 3), np.uint8))
+        TorchEncoder(broken).encode_pixels(np.zeros((2, 32, 32, 3), np.uint8))
     assert caught.value.code == ExitCode.MISSING
 
 
@@ -174,7 +174,7 @@ def test_an_encoder_leaves_torchs_settings_as_they_were(model: Model) -> None:
     try:
         torch.set_num_threads(2)
         torch.backends.cudnn.allow_tf32 = True
-        TorchEncoder(model).each_look(np.zeros((2, 32, 32, 3), np.uint8))
+        TorchEncoder(model).encode_pixels(np.zeros((2, 32, 32, 3), np.uint8))
         assert (torch.get_num_threads(), torch.backends.cudnn.allow_tf32) == (2, True)
     finally:
         torch.set_num_threads(before[0])
@@ -198,5 +198,5 @@ def test_the_command_line_adapts_with_torch(run, made: Path, write_objects) -> N
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_cuda_features_stay_within_a_thousandth(model: Model) -> None:
     pixels, expected = photos_of(model, 70)
-    found = TorchEncoder(model, "cuda").each_look(pixels)
+    found = TorchEncoder(model, "cuda").encode_pixels(pixels)
     assert largest_difference(found, expected) < 1e-3

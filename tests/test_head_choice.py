@@ -6,7 +6,7 @@ import pytest
 from litecli.heads.choice import AUTO_HEADS, choose_head
 from litecli.heads.confidence import best_temperature
 from litecli.heads.heads import HEADS
-from litecli.heads.labelled import unit_rows
+from litecli.heads.labelled import eigenbasis, unit_rows
 from litecli.heads.photo_counts import USUAL, count_correction_strength
 from litecli.heads.ridge import LAMBDAS, USUAL_LAMBDA
 
@@ -142,3 +142,57 @@ def test_two_thousand_photos_settle_the_temperature():
     assert best_temperature(scores, labels) == best_temperature(scores[::3], labels[::3])
     few = best_temperature(scores[:2000], labels[:2000])
     assert few[1] == pytest.approx(likelihood(scores[:2000], labels[:2000], few[0]))
+
+
+def bursts_with_crops(seed):
+    """Features, labels, bursts of two photos, and crops that show the object better."""
+    labels = np.repeat(np.arange(4), [2, 4, 6, 8])
+    rng = np.random.default_rng(seed)
+    bursts = np.arange(20) // 2
+    objects = 1 + rng.normal(size=(4, 10))[labels]
+    loud = 3 * rng.normal(size=(10, 1))[bursts] / np.sqrt(10)  # in every object alike
+    features = objects + loud + rng.normal(size=(10, 10))[bursts] + rng.normal(size=(20, 10))
+    crops = objects[:, None] + loud[:, None] + 0.7 * rng.normal(size=(20, 3, 10))
+    return features.astype(np.float32), labels, bursts, crops.astype(np.float32)
+
+
+def test_bursts_and_crops_reach_the_choice_of_the_head_and_its_options():
+    sways = set()
+    for seed in range(12):
+        features, labels, groups, crops = bursts_with_crops(seed)
+        ways = {
+            "": {"groups": groups, "crops": crops},
+            "groups": {"groups": None, "crops": crops},
+            "crops": {"groups": groups, "crops": None},
+        }
+        head, options = choose_head(features, labels, 4, **ways[""])
+        assert options == head.options(features, labels, 4, **ways[""])
+        accuracies = {}
+        for name in AUTO_HEADS:
+            own = HEADS[name].options(features, labels, 4, **ways[""])
+            scores = HEADS[name].leave_one_out(features, labels, 4, **ways[""], **own)
+            right = scores.argmax(1) == labels
+            accuracies[name] = np.mean([right[labels == c].mean() for c in range(4)])
+        assert accuracies[head.name] == max(accuracies.values()), seed
+        for way in ("groups", "crops"):
+            other = choose_head(features, labels, 4, **ways[way])
+            sways |= {(way, "head")} if other[0] != head else set()
+            other = head.options(features, labels, 4, **ways[way])
+            sways |= {(way, "options")} if other != options else set()
+    assert sways == {(way, what) for way in ("groups", "crops") for what in ("head", "options")}
+
+
+def test_the_choice_asks_for_no_eigenbasis_twice():
+    """Options that are found once are used, and a memory of bases serves all of the choice."""
+    features, labels = photos([3, 3, 3])
+    asked = []
+
+    def basis(rows):
+        asked.append(rows)
+        return eigenbasis(rows)
+
+    HEADS["ridge"].options(features, labels, 3, basis=basis)
+    HEADS["ridge"].leave_one_out(features, labels, 3, strength=0.0, lam=0.1, basis=basis)
+    alone = len(asked)
+    choose_head(features, labels, 3, basis=basis)
+    assert len(asked) == 2 * alone > 0

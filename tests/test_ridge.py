@@ -1,6 +1,7 @@
 """The ridge head: plain ridge regression but for balance, and a penalty that follows the photos."""
 
 import numpy as np
+import torch
 
 from litecli.heads.heads import HEADS
 from litecli.heads.labelled import eigenbasis, unit_rows
@@ -46,3 +47,19 @@ def test_a_memory_of_bases_serves_the_choice_of_the_penalty_too():
     alone = len(asked)
     HEADS["ridge"].leave_one_out(features, labels, 3, basis=basis)
     assert len(asked) - alone > alone > 0
+
+
+def test_the_penalty_is_chosen_in_float64_for_tensors_too():
+    """As `leave_one_out` is computed, so that both ask for one and the same eigenbasis."""
+    features, labels = photos([3, 3, 3])
+    asked = []
+
+    def basis(rows):
+        asked.append(rows)
+        return eigenbasis(rows)
+
+    for rows in (features, torch.from_numpy(features)):
+        HEADS["ridge"].options(rows, labels, 3, basis=basis)
+    own, there = asked
+    assert own.dtype == np.float64 and there.dtype == torch.float64
+    np.testing.assert_allclose(there, own, atol=1e-15)

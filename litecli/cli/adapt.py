@@ -8,7 +8,7 @@ import typer
 
 from litecli.cli.adapt_output import check_totals, show_adaptation, show_scan
 from litecli.cli.engine import EngineName, check_engine, choose_engine
-from litecli.cli.options import HEADS_IN_WORDS, Common, command
+from litecli.cli.options import HEADS_IN_WORDS, Common, check_head, command
 from litecli.cli.targets import check_target, is_profile
 from litecli.cli.texts import size
 from litecli.config import MAX_PHOTOS
@@ -154,16 +154,3 @@ def adapt(
         out.result(f"Saved {path} ({size(path.stat().st_size)}).")
         out.say(f"Next: litecli classify -p {path} photo.jpg")
     return None
-
-
-def check_head(head: str | None) -> None:
-    """Raise LiteError (USAGE) when there is no such head."""
-    from litecli.config import HEAD_NAMES
-
-    if head is not None and head not in ("auto", *HEAD_NAMES):
-        raise LiteError(
-            f"There is no head {head}.",
-            f"Heads: auto, {', '.join(HEAD_NAMES)}.",
-            "--head auto",
-            code=ExitCode.USAGE,
-        )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from litecli.cli.answers import how_sure, ranked
-from litecli.cli.report import check_page, save_page
+from litecli.cli.targets import check_page, save_page
 from litecli.cli.texts import percent
 
 if TYPE_CHECKING:

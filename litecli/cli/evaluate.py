@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from litecli.cli.adapt import check_head
-from litecli.cli.options import HEADS_IN_WORDS, Common, command, csv_not_written, on_the_processor
+from litecli.cli.options import (
+    HEADS_IN_WORDS,
+    Common,
+    check_head,
+    command,
+    csv_not_written,
+    on_the_processor,
+)
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration

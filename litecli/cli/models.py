@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from litecli.cli.adapt import check_head
-from litecli.cli.options import HEADS_IN_WORDS, Common, command, group
+from litecli.cli.options import HEADS_IN_WORDS, Common, check_head, command, group
 from litecli.cli.texts import shortened
 from litecli.config import MOST_CLOSER_LOOKS, MOST_SUPPORT_LOOKS
 from litecli.errors import ExitCode, LiteError

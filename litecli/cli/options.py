@@ -134,6 +134,17 @@ def _until_stopped(out: Output, work: Callable[[], int | None]) -> int | None:
         return ExitCode.OK
 
 
+def check_head(head: str | None) -> None:
+    """Raise LiteError (USAGE) when there is no such head."""
+    if head is not None and head not in ("auto", *HEAD_NAMES):
+        raise LiteError(
+            f"There is no head {head}.",
+            f"Heads: auto, {', '.join(HEAD_NAMES)}.",
+            "--head auto",
+            code=ExitCode.USAGE,
+        )
+
+
 def on_the_processor(common: Common, name: str) -> None:
     """Say what --device means to a command that runs on the processor only.
 

@@ -1,13 +1,12 @@
 """`litecli report [PROFILE]`: what a profile knows and lacks, as one HTML file with pictures."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from litecli.cli.options import Common, command
-from litecli.cli.targets import check_target, start_of
+from litecli.cli.targets import check_page, save_page
 from litecli.cli.texts import counted, size
 
 if TYPE_CHECKING:
@@ -57,28 +56,6 @@ def report(
     if not facts.has_pictures:
         out.say("It has no pictures: the profile was made with --no-thumbnails.")
     out.say("Open it in a browser.")
-
-
-def check_page(path: Path, folder: str, flag: str, inputs: Iterable[Path] = ()) -> None:
-    """Raise LiteError (USAGE) where a page must not be written; see `check_target`."""
-    from litecli.personal.report_page import MARK_WITHIN, is_ours
-
-    check_target(
-        path,
-        flag,
-        kind="page",
-        folder=folder,
-        is_ours=lambda page: is_ours(start_of(page, MARK_WITHIN)),
-        suggested="report.html",
-        inputs=inputs,
-    )
-
-
-def save_page(path: Path, page: bytes) -> None:
-    """Write the page, all of it or nothing; raises LiteError (MACHINE)."""
-    from litecli import storage
-
-    storage.atomic_write(path, page, what=str(path), fix="choose a folder you can write to")
 
 
 def report_json(facts: "Report", path: Path) -> dict[str, Any]:

@@ -72,6 +72,28 @@ def check_two_targets(table: Path, page: Path) -> None:
         )
 
 
+def check_page(path: Path, folder: str, flag: str, inputs: Iterable[Path] = ()) -> None:
+    """Raise LiteError (USAGE) where a page must not be written; see `check_target`."""
+    from litecli.personal.report_page import MARK_WITHIN, is_ours
+
+    check_target(
+        path,
+        flag,
+        kind="page",
+        folder=folder,
+        is_ours=lambda page: is_ours(start_of(page, MARK_WITHIN)),
+        suggested="report.html",
+        inputs=inputs,
+    )
+
+
+def save_page(path: Path, page: bytes) -> None:
+    """Write the page, all of it or nothing; raises LiteError (MACHINE)."""
+    from litecli import storage
+
+    storage.atomic_write(path, page, what=str(path), fix="choose a folder you can write to")
+
+
 def check_run_folder(out: Path, data: Sequence[str]) -> None:
     """Raise LiteError (USAGE) where a run would lie among the photos that it learns from."""
     for folder in data:

@@ -66,10 +66,10 @@ def smooth(*numbers: float) -> Outline:
     return curve(*numbers, closed=True)
 
 
-def star(points: int, inner: float, radius: float = 1.0) -> Outline:
-    """A star round the origin: `points` tips at `radius`, the notches at `inner` times that."""
+def star(points: int, inner: float) -> Outline:
+    """A star round the origin: `points` tips at 1, the notches at `inner`."""
     angle = np.arange(2 * points) * np.pi / points - np.pi / 2
-    reach = radius * np.where(np.arange(2 * points) % 2, inner, 1.0)
+    reach = np.where(np.arange(2 * points) % 2, inner, 1.0)
     return np.stack([reach * np.cos(angle), reach * np.sin(angle)], 1)
 
 

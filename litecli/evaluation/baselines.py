@@ -124,12 +124,10 @@ def finetune_film(
     Raises LiteError (USAGE) when the network has no such layers.
     """
     layers = check_film(model.network, model.backbone.architecture)
-    names = [f"{layer.name}.weight" for layer in layers]
-    names += [f"{layer.name}.bias" for layer in layers if layer.bias]
     parameters = {name: value.detach() for name, value in model.network.named_parameters()}
     return GradientSteps(
         lambda weights, images: model.features(images, film={**parameters, **weights}),
-        {name: parameters[name] for name in names},
+        {name: parameters[name] for layer in layers for name in layer.parameter_names},
         inputs,
         baseline.steps,
         lambda tensors: torch.optim.Adam(tensors, lr=baseline.lr),

@@ -182,7 +182,7 @@ def encode_dataset(
             looks, _ = images.load_looks(path, preprocess, support_looks)
         except PhotoError:
             return None
-        return looks[0], encoder.each_look(images.to_input(looks, preprocess))
+        return looks[0], encoder.encode(images.to_input(looks, preprocess))
 
     count = len(dataset.paths)
     shape = (count, len(preprocess.crops) + support_looks, model.config.num_features)

@@ -128,7 +128,7 @@ def _loaded(model: Model, device: str) -> FewShotModel:
 
 
 def square_inputs(model: FewShotModel, squares: Squares) -> Inputs:
-    """Inputs of photos by number: the pixels that `images.load_input` would give again."""
+    """Inputs of photos by number: the first look at each, that `images.load_looks` gave."""
 
     def inputs(numbers: np.ndarray) -> torch.Tensor:
         convert = partial(images.to_input, preprocess=model.backbone.preprocess)

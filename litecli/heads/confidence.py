@@ -21,7 +21,7 @@ from litecli.heads.photo_counts import held_out_offsets, spread
 from litecli.heads.ridge import USUAL_LAMBDA, ridge_explained, ridge_held_out, ridge_weights
 
 VARIANCE_WEIGHT = 1.5  # of novelty's two parts
-MOST_EXAMPLES = 500  # photos and crops that it learns from: each `classify` fits it anew
+MOST_NOVELTY_EXAMPLES = 500  # photos and crops that it learns from: each `classify` fits it anew
 KEEP_95 = 1.645  # normal quantile: 95 % lie below
 USUAL_SPREAD, PRIOR_PHOTOS = 0.2, 4  # of a known photo's novelty, and the photos this is worth
 ONE_PHOTO = 0.65  # threshold with one photo of each object, at most
@@ -214,5 +214,5 @@ def _examples(known: np.ndarray, crops: np.ndarray | None) -> tuple[np.ndarray, 
     5 photos take twice as many far strangers for their own.
     """
     crops = None if crops is None else unit_rows(crops.astype(np.float64))
-    examples, each = with_crops(known, crops, MOST_EXAMPLES)
+    examples, each = with_crops(known, crops, MOST_NOVELTY_EXAMPLES)
     return examples, each, USUAL_LAMBDA * each

@@ -103,19 +103,20 @@ def repeated_groups(
     return repeated(labels, each), np.repeat(groups, each)
 
 
-def crops_learned(num_photos: int, num_crops: int, most: int = 0) -> int:
-    """How many of each photo's crops are learned from: as `most`, or MOST_EXAMPLES, leave room for.
+def crops_learned(num_photos: int, num_crops: int, most: int | None = None) -> int:
+    """How many of each photo's crops are learned from: as many as leave `most` examples.
 
-    It is few photos that they help, and few that they do not make slow.
+    `most` is MOST_EXAMPLES unless given. It is few photos that crops help, and few that they do
+    not make slow.
     """
-    return min(num_crops, max((most or MOST_EXAMPLES) // num_photos - 1, 0))
+    most = MOST_EXAMPLES if most is None else most
+    return min(num_crops, max(most // num_photos - 1, 0))
 
 
-def with_crops(known: Array, crops: Array | None, most: int = 0) -> tuple[Array, int]:
+def with_crops(known: Array, crops: Array | None, most: int | None = None) -> tuple[Array, int]:
     """Examples [N * each, D] of photos [N, D], and `each`: a photo, then the first of its crops.
 
-    Crops [N, V, D] come prepared as the photos are; see `crops_learned`. `most` examples, if
-    that is not 0.
+    Crops [N, V, D] come prepared as the photos are; see `crops_learned`, also for `most`.
     """
     if crops is None:
         return known, 1
@@ -140,6 +141,15 @@ def class_counts(targets: Array) -> Array:
 def class_means(features: Array, targets: Array) -> Array:
     """Mean feature of each class, [C, D]."""
     return (targets.T @ features) / class_counts(targets)[:, None]
+
+
+def held_out_means(mean: Array, count: Array, taken: Array) -> Array:
+    """Means [groups, D] of a class with mean [D] of `count` photos, without `taken` [groups, m, D].
+
+    Of a class that goes whole, a row that means nothing.
+    """
+    left = max(float(count) - taken.shape[1], 1.0)
+    return (mean * float(count) - array_namespace(taken).sum(taken, axis=1)) / left
 
 
 def eigenbasis(rows: Array) -> tuple[Array, Array, Array]:

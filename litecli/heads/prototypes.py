@@ -12,6 +12,7 @@ from litecli.heads.labelled import (
     array_namespace,
     class_counts,
     class_means,
+    held_out_means,
     unit_rows,
 )
 
@@ -63,10 +64,8 @@ def _held_out(features: Array, targets: Array, batches: list[HeldOut], unit_leng
     for batch in batches:
         members = xp.asarray(batch.members, device=device(features))
         for label, columns in batch.columns():
-            taken = features[members[:, columns]]
-            left = max(float(counts[label]) - taken.shape[1], 1.0)
-            kept = means[label] * float(counts[label]) - xp.sum(taken, axis=1)
-            kept = (kept / left)[:, None, :]  # [groups, 1, D]
+            kept = held_out_means(means[label], counts[label], features[members[:, columns]])
+            kept = kept[:, None, :]  # [groups, 1, D]
             own = features[members]  # [groups, photos, D]
             if unit_length:
                 scores[members, label] = xp.sum(own * unit_rows(kept), axis=2)

@@ -59,10 +59,6 @@ class Encoder:
             raise self._unusable("used", why)
         return features
 
-    def each_look(self, looks: np.ndarray) -> np.ndarray:
-        """Features float32 [looks, D] of one photo's looks [looks, 3, S, S]."""
-        return self.encode(looks)
-
     def features(self, looks: np.ndarray) -> np.ndarray:
         """Features float32 [D] of one photo, the mean over its looks [looks, 3, S, S]."""
         return self.encode(looks).mean(axis=0)

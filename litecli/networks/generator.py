@@ -22,10 +22,15 @@ EPSILON = 1e-5  # of the normalisation inside the generator
 class FilmLayer:
     """One affine norm layer of a network; `bias` is False where it has no shift (rms norms)."""
 
-    name: str  # in the network; its parameters are NAME.weight and NAME.bias
+    name: str  # in the network
     kind: str  # batch, layer, group or rms
     channels: int
     bias: bool
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of its parameters in the network: the scale, then the shift where it has one."""
+        return (f"{self.name}.weight", f"{self.name}.bias")[: 1 + self.bias]
 
 
 def generated_sizes(layers: Sequence[FilmLayer]) -> list[int]:
@@ -66,9 +71,9 @@ def film_values(
     for layer in layers:
         middle, end = start + layer.channels, start + layer.channels * (1 + layer.bias)
         gamma = 1.0 + change[start:middle]
-        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        weight, *shift = layer.parameter_names
         values[weight] = gamma * norms[weight]
-        if layer.bias:
+        for bias in shift:
             values[bias] = gamma * norms[bias] + change[middle:end]
         start = end
     return values

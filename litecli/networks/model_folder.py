@@ -123,8 +123,7 @@ def _other_norms(network: nn.Module) -> dict[str, Tensor]:
     """Norm parameters unlike the network's own: does the graph read them where torch does?"""
     rng = torch.Generator().manual_seed(0)
     parameters = dict(network.named_parameters())
-    names = [f"{layer.name}.weight" for layer in film_layers(network)]
-    names += [f"{layer.name}.bias" for layer in film_layers(network) if layer.bias]
+    names = [name for layer in film_layers(network) for name in layer.parameter_names]
     norms = {name: parameters[name].detach() for name in names}
     sizes = {name: norm.abs().mean().clamp(min=1e-3) for name, norm in norms.items()}
     return {

@@ -9,7 +9,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.heads.generated import generate_weights, linear_scores
 from litecli.heads.head import Head
 from litecli.heads.heads import HEADS
-from litecli.heads.labelled import Basis, HeldOut, class_counts, class_means
+from litecli.heads.labelled import Basis, HeldOut, class_counts, class_means, held_out_means
 from litecli.library.data_folder import learn_again
 from litecli.library.model_files import Model
 from litecli.library.model_tensors import model_tensors, unfit
@@ -102,8 +102,7 @@ def _held_out(
     for batch in batches:
         for label, columns in batch.columns():
             taken = features[batch.members[:, columns]]  # [groups, photos, D]
-            left = max(float(counts[label]) - taken.shape[1], 1.0)
-            kept = (means[label] * counts[label] - taken.sum(axis=1)) / left
+            kept = held_out_means(means[label], counts[label], taken)
             weights = generate_weights(parameters, kept)  # [groups, D + 1]
             own = features[batch.members]
             products = np.einsum("gpd,gd->gp", own, weights[:, :-1])

@@ -40,7 +40,7 @@ class Photo:
 class PixelEncoder(Protocol):
     """A network that takes pixels, a quarter of the bytes of its inputs; any thread may call it."""
 
-    def each_look(self, pixels: np.ndarray) -> np.ndarray:
+    def encode_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Features float32 [..., looks, D] of photos uint8 [..., looks, S, S, 3]."""
         ...
 
@@ -103,9 +103,9 @@ class Network:
         self._wait_for_graph()
         began = time.perf_counter()
         if self._encoder:
-            photo = self._seen(photo, self._encoder.each_look(inputs))
+            photo = self._seen(photo, self._encoder.encode(inputs))
         elif self._pixel_encoder:
-            photo = self._seen(photo, self._pixel_encoder.each_look(looks))
+            photo = self._seen(photo, self._pixel_encoder.encode_pixels(looks))
         elif self._first_look:
             photo = replace(photo, first_look=self._first_look.see(inputs[0]), square=looks[0])
         with self._lock:
@@ -132,7 +132,7 @@ class Network:
         self._wait_for_graph()
         assert self._pixel_encoder is not None
         began = time.perf_counter()
-        features = iter(self._pixel_encoder.each_look(np.stack(pixels)))
+        features = iter(self._pixel_encoder.encode_pixels(np.stack(pixels)))
         self.seconds += (time.perf_counter() - began) * workers()
         for photo in photos:
             if isinstance(photo, Photo) and photo.pixels is not None:

@@ -37,7 +37,7 @@ class TorchEncoder:
             self._device, self._type, memory_format=torch.channels_last
         )
 
-    def each_look(self, pixels: np.ndarray) -> np.ndarray:
+    def encode_pixels(self, pixels: np.ndarray) -> np.ndarray:
         """Features float32 [..., looks, D] of photos uint8 [..., looks, S, S, 3].
 
         Raises LiteError (MISSING) when they contain NaN or infinity.

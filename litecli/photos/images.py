@@ -1,7 +1,7 @@
 """Photos to pixels: the one loader that adapt, classify, evaluate and training share.
 
 Whatever the file, the picture comes out upright (EXIF), in sRGB (embedded colour profile), with
-alpha over white. `load_input` then repeats timm's evaluation transform.
+alpha over white. `to_looks` and `to_input` then repeat timm's evaluation transform.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ Image.core.set_blocks_max(8)  # pyright: ignore[reportAttributeAccessIssue]
 SMALL_SIDE = 64  # pixels; below it a photo is used with a note
 DARK, BRIGHT = 20, 245  # mean luma, 0 to 255
 BLURRED = 0.28  # see _look; real photos lie above 0.29, with a blur of 1 % of the side below
+THUMBNAIL_SIDE = 160  # pixels, the longer one
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _TURNS = {  # EXIF orientation -> what makes the picture upright; from 5 on it lies on its side
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -174,13 +175,13 @@ def to_input(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
     return values
 
 
-def thumbnail_jpeg(image: Image.Image, side: int = 160) -> bytes:
-    """A small JPEG whose longer side is at most `side` pixels; the same picture, the same bytes.
+def thumbnail_jpeg(image: Image.Image) -> bytes:
+    """A small JPEG whose longer side is at most THUMBNAIL_SIDE; the same picture, the same bytes.
 
     A pixel of it is the mean of four of the picture, evenly spread: of a large one, as good to
     look at as the mean of all, in half the time.
     """
-    scale = min(1.0, side / max(image.size))
+    scale = min(1.0, THUMBNAIL_SIDE / max(image.size))
     width, height = (max(1, round(length * scale)) for length in image.size)
     if scale < 0.5:
         image = image.resize((2 * width, 2 * height), Image.Resampling.NEAREST)

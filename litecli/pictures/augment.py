@@ -138,7 +138,7 @@ def colour_jitter(pixels: Tensor, amounts: Tensor) -> Tensor:
 def inputs_of(pixels: Tensor, preprocess: Preprocess) -> Tensor:
     """Network inputs of uint8 or float [B, 3, S, S] in 0 to 255, on their device.
 
-    As `images.load_input` makes them for `adapt`, up to float rounding.
+    As `images.to_input` makes them for `adapt`, up to float rounding.
     """
     if pixels.device.type == "cpu":
         return torch.from_numpy(standardised_array(pixels.numpy(), preprocess))

@@ -46,7 +46,7 @@ class Run:
         return sum(stage.num_steps for stage in before) + self.progress.step
 
     def events(self) -> Generator[Event]:
-        """Take the remaining steps; the state is saved however this ends."""
+        """Take the remaining steps, saving however they end; LiteError: diverged, or no memory."""
         started, seconds = time.monotonic(), self.progress.seconds
         try:
             for number in range(self.progress.stage, len(self.stages)):

@@ -13,17 +13,20 @@ class Meter:
         self.tells = device.type in ("cpu", "cuda") and bool(self.peak())
 
     def reset(self) -> None:
+        """Begin the peak anew, at what there is now; a CPU's only where the system can (Linux)."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         else:
             memory.reset_peak()
 
     def peak(self) -> int:
+        """Most bytes at once since `reset`; 0 where the system does not tell."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) or 1
         return memory.recent_peak()
 
     def now(self) -> int:
+        """Bytes now; 0 where the system does not tell."""
         if self.device.type == "cuda":
             return torch.cuda.memory_allocated(self.device)
         return memory.resident()

@@ -64,7 +64,7 @@ def place(environ: Mapping[str, str]) -> tuple[int, int, int, int]:
 
 
 def connect(rank: int, count: int) -> Any:
-    """The gloo group of all processes; on GPUs the default group also has NCCL."""
+    """The gloo group of all processes, NCCL too in the default one on GPUs; LiteError (MACHINE)."""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
         dist.init_process_group(backend, timeout=JOINING, rank=rank, world_size=count)

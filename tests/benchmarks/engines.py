@@ -118,13 +118,13 @@ def rate(model: Model, name: str) -> float:
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     inputs = to_input(pixels[: 64 if "cpu" in name or name == "onnx" else None], preprocess)
     if name == "onnx":
-        return measured(encoded_by(Encoder(model.folder).each_look, inputs), len(inputs))
+        return measured(encoded_by(Encoder(model.folder).encode, inputs), len(inputs))
     library_name, kind, device = name.split()
     if library_name == "torch":
         encoder = TorchEncoder(model, device, bf16=kind == "bf16")
         if device == "cuda":
-            return measured(lambda: encoder.each_look(pixels), len(pixels))
-        return measured(encoded_by(encoder.each_look, pixels), len(pixels))
+            return measured(lambda: encoder.encode_pixels(pixels), len(pixels))
+        return measured(encoded_by(encoder.encode_pixels, pixels), len(pixels))
     dtype = torch.bfloat16 if kind == "bf16" else torch.float32
     batches = (8,) if device == "cpu" else (CUDA_CHUNK, CUDA_TOGETHER)
     return max(

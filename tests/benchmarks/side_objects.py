@@ -88,7 +88,7 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
             continue
         seen = [images.to_looks(photo.image, preprocess)]
         seen += [to_support_looks(photo.image, more, preprocess.image_size)]
-        crops[number] = encoder.each_look(images.to_input(np.concatenate(seen), preprocess))
+        crops[number] = encoder.encode(images.to_input(np.concatenate(seen), preprocess))
         if max(photo.size) >= sides.WIDE * min(photo.size):
             wide.append((see(looks(photo, preprocess)), number, 0))
         if grounds and number in chosen:

@@ -75,7 +75,7 @@ def read_collection(folder: Path, model: Model) -> Collection:
     looks = np.zeros((len(usable), same_shot.LOOK_SIDE**2), np.int8)
     for n, pixels in enumerate(in_order(read, dataset.paths)):
         if pixels is not None:
-            crops[n], looks[n] = encoder.each_look(pixels), same_shot.look(pixels[0])
+            crops[n], looks[n] = encoder.encode(pixels), same_shot.look(pixels[0])
             usable[n] = True
     pools = [np.array(pool) for pool in dataset.keep(usable).sources[0].support]
     return Collection(folder.name, crops[:, :own].mean(axis=1), crops, looks, pools)
