@@ -122,7 +122,8 @@ def meta_train(
     lite_h: Annotated[
         int | None,
         _flag(
-            "H: support photos that get a gradient, with lite.", LEARNING, default=DEFAULTS.lite_h
+            "H: support photos that get a gradient, with lite; all there are, of small-task.",
+            LEARNING, default=DEFAULTS.lite_h
         ),
     ] = None,
     stratified: Annotated[
@@ -216,7 +217,7 @@ def meta_train(
     strict_split: Annotated[
         bool | None,
         _flag(
-            "Refuse a --val that shares classes with DATA.",
+            "Refuse validation that shares classes or photos with DATA.",
             RUN,
             "--strict-split/--any-split",
             default="strict-split" if DEFAULTS.strict_split else "any-split",
