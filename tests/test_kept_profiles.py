@@ -39,7 +39,7 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
     assert listed.current and listed.profile is None and "newer" in str(listed.problem)
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: int) -> None:
     path = library.save_profile(make_profile())
     tensors, metadata = to_tensors(make_profile())
