@@ -17,7 +17,7 @@ from litecli.errors import ExitCode
 from litecli.library.model_files import Model
 from litecli.library.profile import from_tensors, to_tensors
 
-from .small_library import make_profile, refusal
+from .small_library import make_profile, refusal, undone
 
 
 def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
@@ -49,8 +49,16 @@ def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: i
     assert error.what == 'Profile "garage" was saved by an older litecli.'
     assert "litecli adapt FOLDER" in error.fix
     assert library.check_folder("garage", "/photos/garage") is None
+    before = path.read_bytes()
+    other = make_profile(folder="/elsewhere/garage")
+    error = refusal(ExitCode.USAGE, library.save_profile, other)
+    assert error.why == "That folder is /photos/garage" and path.read_bytes() == before
     library.save_profile(make_profile())
     assert library.load_profile().labels == make_profile().labels
+    assert library.undo_profile() == path and path.read_bytes() == before
+    assert undone().labels == make_profile().labels  # a second undo brings it back
+    library.save_profile(other, replace=True)
+    assert library.load_profile().folder == "/elsewhere/garage"
 
 
 def test_learning_again_mends_a_damaged_profile_and_keeps_the_good_version() -> None:
@@ -59,8 +67,15 @@ def test_learning_again_mends_a_damaged_profile_and_keeps_the_good_version() -> 
     path.write_bytes(b"garbage")
     assert library.check_folder("garage", "/photos/garage") is None
     library.save_profile(make_profile(seed=3))
-    undone = library.undo_profile()
-    np.testing.assert_array_equal(undone.embeddings, make_profile(seed=1).embeddings)
+    np.testing.assert_array_equal(undone().embeddings, make_profile(seed=1).embeddings)
+
+
+def test_a_damaged_profile_without_a_version_before_is_kept() -> None:
+    path = library.save_profile(make_profile(seed=1))
+    path.write_bytes(b"garbage")
+    library.save_profile(make_profile(seed=2))
+    assert library.undo_profile() == path and path.read_bytes() == b"garbage"
+    np.testing.assert_array_equal(undone().embeddings, make_profile(seed=2).embeddings)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +121,7 @@ def test_a_kill_amid_undo_loses_no_version(monkeypatch: pytest.MonkeyPatch, rena
     with monkeypatch.context() as patched, contextlib.suppress(Killed):
         patched.setattr(Path, "replace", replace)
         library.undo_profile()
-    found = [library.load_profile(), library.undo_profile()]
+    found = [library.load_profile(), undone()]
     assert sorted(float(one.embeddings[0, 0]) for one in found) == sorted(
         float(one.embeddings[0, 0]) for one in versions
     )

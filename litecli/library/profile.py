@@ -111,6 +111,16 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
     return profile
 
 
+def folder_learned(metadata: Mapping[str, str]) -> str | None:
+    """The photo folder of a profile of any litecli, from its metadata; None where it tells none."""
+    try:
+        header = json.loads(metadata.get(PROFILE_KEY, "null"))
+    except (ValueError, RecursionError):
+        return None
+    folder = header.get("folder") if isinstance(header, dict) else None
+    return folder if isinstance(folder, str) else None
+
+
 def _with_prefix(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     names = sorted(name for name in tensors if name.startswith(prefix))
     return {name.removeprefix(prefix): tensors[name] for name in names}

@@ -20,7 +20,13 @@ from litecli.library.data_folder import (
     quoted,
     state,
 )
-from litecli.library.profile import NewerFormatError, OlderFormatError, Profile, from_tensors
+from litecli.library.profile import (
+    NewerFormatError,
+    OlderFormatError,
+    Profile,
+    folder_learned,
+    from_tensors,
+)
 
 _SUFFIX = ".safetensors"
 
@@ -124,6 +130,14 @@ def read_profile(path: Path, name: str) -> Profile:
         if path == saved_path(name) and is_file(previous_path(name)):
             fix += f"   or: litecli profiles undo {quoted(name)}"
         raise damaged_profile(name, f"{path}: {getattr(error, 'why', error)}", fix) from error
+
+
+def photo_folder(path: Path) -> str | None:
+    """The photo folder of a profile's file, also where nothing else of it can be read."""
+    try:
+        return folder_learned(storage.read_metadata(path))
+    except LiteError:
+        return None
 
 
 def damaged_profile(name: str, why: str, fix: str) -> LiteError:
