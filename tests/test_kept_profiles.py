@@ -27,7 +27,8 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
     path.write_bytes(whole[:-10])
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert error.what == 'Profile "garage" is damaged.'
-    assert "litecli adapt" in error.fix and "litecli profiles undo garage" in error.fix
+    assert error.fix.startswith("litecli adapt FOLDER --name garage   ")
+    assert "litecli profiles undo garage" in error.fix
     tensors, metadata = to_tensors(make_profile())
     header = json.loads(metadata[PROFILE_KEY]) | {"schema": 99}
     storage.write_tensors(path, tensors, {PROFILE_KEY: json.dumps(header)})
@@ -47,7 +48,7 @@ def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: i
     storage.write_tensors(path, tensors, {PROFILE_KEY: json.dumps(header)})
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert error.what == 'Profile "garage" was saved by an older litecli.'
-    assert "litecli adapt FOLDER" in error.fix
+    assert error.fix.startswith("litecli adapt /photos/garage   ")
     assert library.check_folder("garage", "/photos/garage") is None
     before = path.read_bytes()
     other = make_profile(folder="/elsewhere/garage")
@@ -59,6 +60,20 @@ def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: i
     assert undone().labels == make_profile().labels  # a second undo brings it back
     library.save_profile(other, replace=True)
     assert library.load_profile().folder == "/elsewhere/garage"
+
+
+def test_the_advice_is_for_the_profile_in_its_place(tmp_path: Path) -> None:
+    metadata = to_tensors(make_profile("our shed"))[1]
+    header = {PROFILE_KEY: json.dumps(json.loads(metadata[PROFILE_KEY]) | {"schema": 1})}
+    mailed = tmp_path / "fr.safetensors"
+    saved = library.save_profile(make_profile("our shed"))
+    for path, asked, place in (
+        (saved, None, "--name 'our shed'"),
+        (mailed, mailed, f"-o {mailed}"),
+    ):
+        storage.write_tensors(path, {}, header)
+        error = refusal(ExitCode.MISSING, library.load_profile, asked)
+        assert error.fix == f"litecli adapt /photos/garage {place}   (learn it again)"
 
 
 def test_learning_again_mends_a_damaged_profile_and_keeps_the_good_version() -> None:

@@ -115,7 +115,7 @@ def read_profile(path: Path, name: str) -> Profile:
         raise LiteError(
             f'Profile "{name}" was saved by an older litecli.',
             str(error),
-            learn_again(),
+            _learn_again(path, name),
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:
@@ -126,10 +126,14 @@ def read_profile(path: Path, name: str) -> Profile:
                 "litecli profiles list",
                 code=ExitCode.MISSING,
             ) from error
-        fix = learn_again()
+        fix = _learn_again(path, name)
         if path == saved_path(name) and is_file(previous_path(name)):
             fix += f"   or: litecli profiles undo {quoted(name)}"
         raise damaged_profile(name, f"{path}: {getattr(error, 'why', error)}", fix) from error
+
+
+def _learn_again(path: Path, name: str) -> str:
+    return learn_again(photo_folder(path), name, None if path == saved_path(name) else path)
 
 
 def photo_folder(path: Path) -> str | None:
