@@ -17,7 +17,7 @@ MAX_PHOTOS = 200  # of one object, that adapt uses
 LARGEST_SEED = 2**32 - 1  # the largest that numpy and torch both take in every generator
 TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
 PROFILE_KEY = "litecli"  # of the description in the header of a profile file
-PROFILE_SCHEMA = 4  # 4: novelty learns from each look; profiles of before are learned again
+PROFILE_SCHEMA = 5  # 5: support looks are bilinear; profiles of before are learned again
 
 LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")
 GRADIENTS = ("lite", "exact", "full", "none", "small-task")

@@ -9,11 +9,18 @@ from litecli.photos.folders import Scan, scan_objects
 
 
 def make(root: Path, *files: str) -> Path:
-    """Files with one byte each: scanning opens none of them."""
+    """Files with one byte each: scanning opens none, where there are no more than are used."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).write_bytes(b"x")
     return root
+
+
+def put_jpegs(root: Path, *files: str) -> None:
+    """Files that begin as a JPEG does, each another one."""
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"\xff\xd8\xff" + file.encode())
 
 
 def names(scan: Scan) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from litecli import library
 from litecli.errors import ExitCode, LiteError
 from litecli.library.profile import Profile
 
@@ -30,6 +31,12 @@ def make_profile(name: str = "garage", folder: str = "/photos/garage", seed: int
         check={"accuracy": None},
         thumbnails={"a" * 64: b"jpeg"},
     )
+
+
+def undone(name: str | None = None) -> Profile:
+    """The version of a profile that undo brings back."""
+    path = library.undo_profile(name)
+    return library.read_profile(path, path.stem)
 
 
 def refusal(code: ExitCode, function: Callable[..., object], *args: object, **options: object):

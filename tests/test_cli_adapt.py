@@ -110,6 +110,15 @@ def test_a_file_of_ones_own_does_not_become_current(run, folder: Path) -> None:
     assert library.current_profile_name() is None and library.profile_names() == []
 
 
+def test_another_folders_file_is_refused_before_the_work(run, folder: Path, write_objects) -> None:
+    run("adapt", folder, "-o", "mine.safetensors")
+    before, other = Path("mine.safetensors").read_bytes(), write_objects({"bowl": 3}, "other")
+    code, out, err = run("adapt", other, "-o", "mine.safetensors")
+    assert (code, out) == (2, "") and "--replace" in err and "Photos" not in err
+    assert Path("mine.safetensors").read_bytes() == before
+    assert run("adapt", other, "-o", "mine.safetensors", "--replace")[0] == 0
+
+
 def test_below_min_accuracy_nothing_is_saved(run, folder: Path, photo) -> None:
     for number in range(4):  # a second "object" that looks just like the keys
         path = folder / "more_keys" / f"{number}.jpg"

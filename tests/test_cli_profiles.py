@@ -71,6 +71,30 @@ def test_rename_remove_undo(two, tmp_path: Path) -> None:
     assert library.profile_names() == ["kitchen"]
 
 
+def test_a_profile_is_called_by_the_name_of_its_file(two) -> None:
+    path = library.profile_path("garage")
+    path.rename(path.with_name("shed.safetensors"))
+    code, out, _ = two("profiles", "use", "shed")
+    assert (code, out) == (0, '"shed" is the current profile now.\n')
+    assert two("profiles", "show")[1].startswith("shed: 2 objects")
+    assert json.loads(two("profiles", "show", "--json")[1])["name"] == "shed"
+    previous = path.parent / "previous"
+    previous.mkdir()
+    (previous / "shed.safetensors").write_bytes(library.profile_path("shed").read_bytes())
+    assert two("profiles", "undo")[1] == '"shed" is back as it was before: keys, mug\n'
+
+
+def test_undo_says_where_the_version_before_cannot_be_read(two) -> None:
+    path = library.profile_path("garage")
+    whole = path.read_bytes()
+    path.write_bytes(b"garbage")
+    two("adapt", "garage")
+    code, out, _ = two("profiles", "undo")
+    told = '"garage" is back as it was before. Profile "garage" is damaged.\n'
+    assert (code, out) == (0, told) and path.read_bytes() == b"garbage"
+    assert two("profiles", "undo")[0] == 0 and path.read_bytes() == whole
+
+
 def test_files_where_a_name_or_a_profile_is_due(two, put, photo) -> None:
     put("photo.jpg", photo("keys", 1))
     code, _, err = two("classify", "photo.jpg", "-p", "photo.jpg")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from litecli import library, storage
 from litecli.photos import images
@@ -30,6 +31,28 @@ def test_the_command(run, folder: Path) -> None:
     assert told["next"][0]["labels"] == ["wallet"] and told["mix_ups"][0]["taken_for"] == "keys"
     assert Path("new/other.html").read_bytes() == Path("report.html").read_bytes()
     assert run("report")[0] == 0  # over its own page
+
+
+def test_a_photo_of_two_concerns_is_counted_once(run, folder: Path) -> None:
+    soft = folder / "keys" / "IMG_soft.jpg"
+    Image.open(soft).save(soft.with_name("again.jpg"), quality=60)  # blurred, and the same shot
+    run("adapt", folder)
+    code, out, _ = run("report")
+    told = json.loads(run("report", "--json")[1])
+    named = [path for finding in told["look_at"] for path in finding["paths"]]
+    assert len(named) > len(set(named))
+    assert code == 0 and f", {len(set(named))} photos to look at." in out
+
+
+def test_all_that_is_not_used_is_counted(run, write_objects) -> None:
+    folder = write_objects({"keys": 3, "mug": 3})
+    for number in range(103):
+        (folder / "mug" / f"{number}.txt").touch()
+    run("adapt", folder)
+    told = json.loads(run("report", "--json")[1])
+    assert (len(told["left_out"]), told["left_out_total"]) == (100, 103)
+    text = Reader(Path("report.html").read_bytes()).text
+    assert "Not used 103" in text and "And 91 more." in text
 
 
 def test_the_command_without_a_profile(run) -> None:

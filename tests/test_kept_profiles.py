@@ -17,7 +17,7 @@ from litecli.errors import ExitCode
 from litecli.library.model_files import Model
 from litecli.library.profile import from_tensors, to_tensors
 
-from .small_library import make_profile, refusal
+from .small_library import make_profile, refusal, undone
 
 
 def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
@@ -27,7 +27,8 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
     path.write_bytes(whole[:-10])
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert error.what == 'Profile "garage" is damaged.'
-    assert "litecli adapt" in error.fix and "litecli profiles undo garage" in error.fix
+    assert error.fix.startswith("litecli adapt FOLDER --name garage   ")
+    assert "litecli profiles undo garage" in error.fix
     tensors, metadata = to_tensors(make_profile())
     header = json.loads(metadata[PROFILE_KEY]) | {"schema": 99}
     storage.write_tensors(path, tensors, {PROFILE_KEY: json.dumps(header)})
@@ -39,7 +40,7 @@ def test_a_damaged_profile_is_told_from_a_newer_one(own_home: Path) -> None:
     assert listed.current and listed.profile is None and "newer" in str(listed.problem)
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: int) -> None:
     path = library.save_profile(make_profile())
     tensors, metadata = to_tensors(make_profile())
@@ -47,10 +48,32 @@ def test_a_profile_whose_numbers_meant_something_else_is_learned_again(schema: i
     storage.write_tensors(path, tensors, {PROFILE_KEY: json.dumps(header)})
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert error.what == 'Profile "garage" was saved by an older litecli.'
-    assert "litecli adapt FOLDER" in error.fix
+    assert error.fix.startswith("litecli adapt /photos/garage   ")
     assert library.check_folder("garage", "/photos/garage") is None
+    before = path.read_bytes()
+    other = make_profile(folder="/elsewhere/garage")
+    error = refusal(ExitCode.USAGE, library.save_profile, other)
+    assert error.why == "That folder is /photos/garage" and path.read_bytes() == before
     library.save_profile(make_profile())
     assert library.load_profile().labels == make_profile().labels
+    assert library.undo_profile() == path and path.read_bytes() == before
+    assert undone().labels == make_profile().labels  # a second undo brings it back
+    library.save_profile(other, replace=True)
+    assert library.load_profile().folder == "/elsewhere/garage"
+
+
+def test_the_advice_is_for_the_profile_in_its_place(tmp_path: Path) -> None:
+    metadata = to_tensors(make_profile("our shed"))[1]
+    header = {PROFILE_KEY: json.dumps(json.loads(metadata[PROFILE_KEY]) | {"schema": 1})}
+    mailed = tmp_path / "fr.safetensors"
+    saved = library.save_profile(make_profile("our shed"))
+    for path, asked, place in (
+        (saved, None, "--name 'our shed'"),
+        (mailed, mailed, f"-o {mailed}"),
+    ):
+        storage.write_tensors(path, {}, header)
+        error = refusal(ExitCode.MISSING, library.load_profile, asked)
+        assert error.fix == f"litecli adapt /photos/garage {place}   (learn it again)"
 
 
 def test_learning_again_mends_a_damaged_profile_and_keeps_the_good_version() -> None:
@@ -59,8 +82,15 @@ def test_learning_again_mends_a_damaged_profile_and_keeps_the_good_version() -> 
     path.write_bytes(b"garbage")
     assert library.check_folder("garage", "/photos/garage") is None
     library.save_profile(make_profile(seed=3))
-    undone = library.undo_profile()
-    np.testing.assert_array_equal(undone.embeddings, make_profile(seed=1).embeddings)
+    np.testing.assert_array_equal(undone().embeddings, make_profile(seed=1).embeddings)
+
+
+def test_a_damaged_profile_without_a_version_before_is_kept() -> None:
+    path = library.save_profile(make_profile(seed=1))
+    path.write_bytes(b"garbage")
+    library.save_profile(make_profile(seed=2))
+    assert library.undo_profile() == path and path.read_bytes() == b"garbage"
+    np.testing.assert_array_equal(undone().embeddings, make_profile(seed=2).embeddings)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +136,7 @@ def test_a_kill_amid_undo_loses_no_version(monkeypatch: pytest.MonkeyPatch, rena
     with monkeypatch.context() as patched, contextlib.suppress(Killed):
         patched.setattr(Path, "replace", replace)
         library.undo_profile()
-    found = [library.load_profile(), library.undo_profile()]
+    found = [library.load_profile(), undone()]
     assert sorted(float(one.embeddings[0, 0]) for one in found) == sorted(
         float(one.embeddings[0, 0]) for one in versions
     )

@@ -70,12 +70,27 @@ def test_a_profile_whose_model_is_gone_or_changed_says_which(
     error = refusal(ExitCode.MISSING, library.model_of, make_profile())
     assert error.what.startswith('Profile "garage" needs the model tiny: No model tiny.')
     assert "litecli models fetch tiny" in error.fix
+    assert "litecli models add DIR --name tiny   or: litecli adapt /photos/garage   " in error.fix
+    error = refusal(ExitCode.MISSING, library.model_of, make_profile("our shed"))
+    assert "litecli adapt /photos/garage --name 'our shed'   " in error.fix
     model = library.add_model(write_model(tmp_path / "x"))
     fits = dataclasses.replace(make_profile(), model_fingerprint=model.fingerprint)
     assert library.model_of(fits) == model
     error = refusal(ExitCode.MISSING, library.model_of, make_profile())
     assert error.what == 'The model tiny has changed since profile "garage" was learned.'
-    assert error.fix.startswith("litecli adapt /photos/garage")
+    assert error.fix.startswith("litecli adapt /photos/garage   ")
+    error = refusal(ExitCode.MISSING, library.model_of, make_profile("shed"))
+    assert error.fix.startswith("litecli adapt /photos/garage --name shed   ")
+
+
+def test_a_folder_of_the_models_name_is_not_taken_for_it(
+    tmp_path: Path, write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / "tiny", write_model(tmp_path / "tiny")):
+        folder.mkdir(exist_ok=True)
+        error = refusal(ExitCode.MISSING, library.model_of, make_profile())
+        assert error.what.startswith('Profile "garage" needs the model tiny: No model tiny.')
 
 
 def test_a_model_used_by_its_folder_is_found_there_again(

@@ -15,7 +15,7 @@ from litecli.library import data_folder
 from litecli.library.model_files import Model
 from litecli.library.profile import Profile, to_tensors
 
-from .small_library import make_profile, refusal
+from .small_library import make_profile, refusal, undone
 
 
 def test_a_profile_comes_back_as_it_was_saved() -> None:
@@ -87,9 +87,9 @@ def test_undo_exchanges_two_versions_and_an_equal_save_changes_nothing() -> None
     assert "no version before" in refusal(ExitCode.MISSING, library.undo_profile).what
     library.save_profile(new)
     library.save_profile(new)
-    np.testing.assert_array_equal(library.undo_profile().embeddings, old.embeddings)
+    np.testing.assert_array_equal(undone().embeddings, old.embeddings)
     np.testing.assert_array_equal(library.load_profile().embeddings, old.embeddings)
-    np.testing.assert_array_equal(library.undo_profile("garage").embeddings, new.embeddings)
+    np.testing.assert_array_equal(undone("garage").embeddings, new.embeddings)
 
 
 def test_the_same_name_from_another_folder_needs_replace() -> None:
@@ -103,6 +103,37 @@ def test_the_same_name_from_another_folder_needs_replace() -> None:
     assert library.load_profile().folder == "/elsewhere/garage"
     assert library.check_folder("garage", "/elsewhere/garage") is not None
     assert library.check_folder("new", "/anywhere") is None
+
+
+def test_a_file_of_another_folder_needs_replace(tmp_path: Path) -> None:
+    file = tmp_path / "fr.safetensors"
+    other = make_profile(folder="/elsewhere/garage", seed=5)
+    for seed in (1, 2):  # its own folder's is learned again
+        library.save_profile(make_profile(seed=seed), file=file)
+    error = refusal(ExitCode.USAGE, library.save_profile, other, file=file)
+    assert error.what == f"The profile {file} was learned from another folder."
+    assert error.why == "That folder is /photos/garage" and "--replace" in error.fix
+    assert library.load_profile(file).folder == "/photos/garage"
+    library.save_profile(other, file=file, replace=True)
+    assert library.load_profile(file).folder == "/elsewhere/garage"
+
+
+@pytest.mark.parametrize("where", ["garage.safetensors", "new.safetensors", "previous/x"])
+def test_no_file_is_written_among_the_kept_profiles(tmp_path: Path, where: str) -> None:
+    kept = library.save_profile(make_profile(seed=1))
+    linked = tmp_path / "link"
+    linked.symlink_to(kept.parent)
+    for folder in (kept.parent, linked):
+        for replace in (False, True):
+            error = refusal(
+                *(ExitCode.USAGE, library.save_profile, make_profile(seed=2)),
+                file=folder / where,
+                replace=replace,
+            )
+            assert "leave -o out" in error.fix and "--name" in error.fix
+    np.testing.assert_array_equal(
+        library.load_profile().embeddings, make_profile(seed=1).embeddings
+    )
 
 
 def test_a_second_litecli_saving_the_same_profile_is_told(
@@ -129,9 +160,9 @@ def test_rename_keeps_the_current_one_and_its_undo() -> None:
     library.rename_profile("garage", "shed")
     assert library.profile_names() == ["kitchen", "shed"]
     assert library.load_profile().name == "shed"
-    undone = library.undo_profile("shed")
-    np.testing.assert_array_equal(undone.embeddings, make_profile(seed=1).embeddings)
-    assert undone.name == "shed"
+    before = undone("shed")
+    np.testing.assert_array_equal(before.embeddings, make_profile(seed=1).embeddings)
+    assert before.name == "shed"
 
 
 def test_remove_leaves_nothing_of_a_profile(own_home: Path) -> None:

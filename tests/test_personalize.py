@@ -65,6 +65,19 @@ def test_a_second_adapt_embeds_only_what_is_new_and_equals_a_first_one(
     assert len(gone) == 1 and gone.isdisjoint(second.profile.thumbnails)
 
 
+def test_photos_left_out_are_not_counted_as_known(
+    tiny_model: Model, write_objects: Callable[..., Path]
+) -> None:
+    folder = write_objects({"keys": 4, "mug": 4})
+    learned = adapt(folder, tiny_model)
+    for number in range(2):  # in two objects now, so in none
+        photo = (folder / "keys" / f"IMG_{number}.jpg").read_bytes()
+        (folder / "mug" / f"stray_{number}.jpg").write_bytes(photo)
+    for _ in range(2):
+        learned = adapt(folder, tiny_model, previous=learned.profile)
+        assert len(learned.profile.photo_paths) == learned.reused == 6 and learned.embedded == 0
+
+
 def test_reading_photos_in_pairs_or_singly_changes_nothing(
     tiny_model: Model, write_objects: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,7 @@ def test_a_profile_of_an_earlier_litecli(profile: Profile) -> None:
         {"forecast": [0, 1e999]},
         {"objects": 3},
         {"left_out": [1]},
+        {"left_out_more": -1},
         {"photo_notes": 1},
         {"objects": [{"label": "keys", "correct": 2**70, "total": 2**70}]},
     ],

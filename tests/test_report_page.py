@@ -228,5 +228,5 @@ def report_of(
     nothing = Unknown(0.0, np.empty(0), np.empty(0))
     return Report(
         *("p", "tiny", False, checked, False, objects, ((),) * len(objects), correct, checked),
-        *((8, 9), tuple(MixUp(*one) for one in mix_ups), (), (), (), nothing),
+        *((8, 9), tuple(MixUp(*one) for one in mix_ups), (), (), 0, (), nothing),
     )

@@ -200,10 +200,13 @@ def test_photos_that_come_and_go_change_how_often_the_others_are_looked_at(
     assert (many.embedded, many.reused) == (3, 5) and same_profile(many, learn())
     for path in more:
         path.unlink()
+    assert not any("more often" in note for note in (*few.notes, *many.notes))
     few_again = learn(many)  # some of their looks were never taken: all are read anew
     assert (few_again.embedded, few_again.reused) == (5, 0) and same_profile(few_again, few)
+    assert "each is looked at more often: all were read anew" in " ".join(few_again.notes)
     again = learn(few)
     assert (again.embedded, again.reused) == (0, 5) and same_profile(again, few)
+    assert not any("more often" in note for note in again.notes)
 
 
 @pytest.mark.parametrize(

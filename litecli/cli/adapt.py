@@ -108,6 +108,7 @@ def adapt(
             is_ours=is_profile,
             suggested="my_objects.safetensors",
         )
+        library.check_file(output, folder, replace=replace)
     check_engine(common, engine)
     if dry_run:
         show_scan(out, folders.scan_objects(folder, max_photos))

@@ -8,6 +8,7 @@ import typer
 
 from litecli.cli.options import Common, command, group
 from litecli.cli.texts import counted, escaped, shortened, size
+from litecli.errors import LiteError
 
 SCHEMA = "litecli.profiles/1"
 Name = Annotated[str, typer.Argument(help="A profile's name.")]
@@ -85,13 +86,13 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
 
     out = common.out
     where = library.profile_path(name)
-    profile = library.load_profile(name)
+    profile = library.read_profile(where, where.stem)
     photos = Counter(profile.labels[index] for index in profile.photo_labels.tolist())
     if out.json:
         out.record(
             {
                 "schema": SCHEMA,
-                "name": profile.name,
+                "name": where.stem,  # a file may have been renamed by hand
                 "path": str(where),
                 "model": profile.model_name,
                 "head": profile.head,
@@ -104,7 +105,7 @@ def show(common: Common, name: NameOrCurrent = None) -> None:
         return
     objects = counted(len(profile.labels), "object")
     out.result(
-        f"{escaped(profile.name)}: {objects} from {counted(len(profile.photo_paths), 'photo')}"
+        f"{escaped(where.stem)}: {objects} from {counted(len(profile.photo_paths), 'photo')}"
     )
     out.result(f"  photos  {escaped(profile.folder)}")
     out.result(f"  file    {where} ({size(where.stat().st_size)})")
@@ -118,8 +119,8 @@ def use(common: Common, name: Name) -> None:
     """Make a profile the one that classify uses."""
     from litecli import library
 
-    profile = library.use_profile(name)
-    _done(common, profile.name, f'"{profile.name}" is the current profile now.')
+    where = library.use_profile(name)
+    _done(common, where.stem, f'"{where.stem}" is the current profile now.')
 
 
 def rename(
@@ -144,9 +145,13 @@ def undo(common: Common, name: SavedOrCurrent = None) -> None:
     """Go back to the version before the last adapt."""
     from litecli import library
 
-    profile = library.undo_profile(name)
-    objects = ", ".join(shortened(label) for label in profile.labels)
-    _done(common, profile.name, f'"{profile.name}" is back as it was before: {objects}')
+    where = library.undo_profile(name)
+    try:
+        labels = library.read_profile(where, where.stem).labels
+        told = f": {', '.join(map(shortened, labels))}"
+    except LiteError as error:  # of another litecli, or damaged before that adapt
+        told = f". {error.what}"
+    _done(common, where.stem, f'"{where.stem}" is back as it was before{told}')
 
 
 def path(common: Common, name: NameOrCurrent = None) -> None:

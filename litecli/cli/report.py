@@ -49,8 +49,9 @@ def report(
         out.record(report_json(facts, output))
         return
     objects = counted(len(facts.objects), "object")
-    photos = sum(len(f.pictures) for concern in facts.concerns for f in concern.findings)
-    to_see = f", {counted(photos, 'photo')} to look at" if photos else ""
+    findings = [finding for concern in facts.concerns for finding in concern.findings]
+    photos = {picture.path for finding in findings for picture in finding.pictures}
+    to_see = f", {counted(len(photos), 'photo')} to look at" if photos else ""
     out.result(f"{facts.name}: {objects}{to_see}.")
     out.result(f"Wrote {output} ({size(len(page))})")
     if not facts.has_pictures:
@@ -91,6 +92,7 @@ def report_json(facts: "Report", path: Path) -> dict[str, Any]:
             for finding in concern.findings
         ],
         "left_out": [{"path": path, "reason": reason} for path, reason in facts.left_out],
+        "left_out_total": facts.left_out_total,  # more than are named where there are very many
         "next": [
             {"labels": list(one.labels), "do": one.do, "why": one.why} for one in facts.advice
         ],

@@ -7,6 +7,7 @@ model_files.py      a model's folder, opened without torch
 model_tensors.py    a model's tensors, by name
 profile.py          what adapt learned, as data
 profile_library.py  named profiles, found and read
+profile_places.py   where a profile may be saved
 profile_changes.py  saved, renamed, removed and undone
 model_library.py    shipped and own models, found
 """
@@ -25,7 +26,6 @@ from litecli.library.model_library import (
     use_model,
 )
 from litecli.library.profile_changes import (
-    check_folder,
     remove_profile,
     rename_profile,
     save_profile,
@@ -41,11 +41,13 @@ from litecli.library.profile_library import (
     profile_path,
     read_profile,
 )
+from litecli.library.profile_places import check_file, check_folder
 
 __all__ = [
     "ListedProfile",
     "Model",
     "add_model",
+    "check_file",
     "check_folder",
     "check_free",
     "check_name",

@@ -143,9 +143,15 @@ def not_found(kind: str, name: str, known: Sequence[str], fix: str) -> LiteError
     return LiteError(f"No {kind} {name}.{hint}", listed, fix, code=ExitCode.MISSING)
 
 
-def learn_again(folder: str | Path = "FOLDER") -> str:
-    """What to type to make a profile anew, from its photo folder where that is known."""
-    return f"litecli adapt {quoted(folder)}   (learn it again)"
+def learn_again(folder: str | None, name: str, file: Path | None = None) -> str:
+    """What to type to make a profile anew, in its place: from its photo folder, where it is known.
+
+    `file` is where it lies, if not among the profiles that litecli keeps by name.
+    """
+    place = f" --name {quoted(name)}" if file is None else f" -o {quoted(file)}"
+    if file is None and folder and name_for_folder(Path(folder)) == name:
+        place = ""
+    return f"litecli adapt {quoted(folder or 'FOLDER')}{place}   (learn it again)"
 
 
 def quoted(text: str | Path) -> str:

@@ -42,13 +42,18 @@ def find_model(name: str | Path | None = None) -> Model:
                 "No model is installed.", fix="litecli models fetch small", code=ExitCode.MISSING
             )
     text = str(name)
-    if text in folders:
-        return open_model(folders[text], text)
-    if is_folder(Path(name)):
+    if text not in folders and is_folder(Path(name)):
         return open_model(Path(name))
-    if FORBIDDEN & set(text):
+    if text not in folders and FORBIDDEN & set(text):
         raise LiteError(f"No model folder {text}.", code=ExitCode.MISSING)
-    raise not_found("model", text, sorted(folders), f"litecli models fetch {quoted(text)}")
+    return _named_model(text)
+
+
+def _named_model(name: str) -> Model:
+    folders = _folders()
+    if name not in folders:
+        raise not_found("model", name, sorted(folders), f"litecli models fetch {quoted(name)}")
+    return open_model(folders[name], name)
 
 
 def model_path(name: str | None = None) -> Path:
@@ -158,7 +163,9 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
     """
     folder = profile.model_folder if is_folder(Path(profile.model_folder or "-")) else ""
     try:
-        found = find_model(model or folder or profile.model_name)
+        # By its name among names alone: a folder of that name is anybody's.
+        place = model or folder
+        found = find_model(place) if place else _named_model(profile.model_name)
     except LiteError as error:
         if model is not None or error.code == ExitCode.MACHINE:
             raise
@@ -166,7 +173,8 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
             f'Profile "{profile.name}" needs the model {profile.model_name}: {error.what}',
             error.why,
             f"litecli models fetch {quoted(profile.model_name)}   or, if it was your own: "
-            f"litecli models add DIR   or: {learn_again(profile.folder)}",
+            f"litecli models add DIR --name {quoted(profile.model_name)}   "
+            f"or: {learn_again(profile.folder, profile.name)}",
             code=ExitCode.MISSING,
         ) from error
     check_same_model(profile, found)
@@ -182,7 +190,7 @@ def check_same_model(profile: Profile, model: Model) -> None:
             if same_name
             else f'Profile "{profile.name}" was learned on {profile.model_name}, not {model.name}.',
             "The features of one model mean nothing to another.",
-            learn_again(profile.folder),
+            learn_again(profile.folder, profile.name),
             code=ExitCode.MISSING,
         )
 

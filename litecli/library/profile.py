@@ -89,7 +89,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             f"Its format is {header['schema']}; this litecli reads up to {PROFILE_SCHEMA}."
         )
     if header["schema"] < PROFILE_SCHEMA and "check" in header:  # else it is a model's
-        raise OlderFormatError("What is unknown is told in another way since then.")
+        raise OlderFormatError("Photos are looked at in another way since then.")
     try:
         fields: dict[str, Any] = {key: str(header[key]) for key in _TEXT_FIELDS}
         fields |= {key: float(header[key]) for key in _NUMBER_FIELDS}
@@ -109,6 +109,16 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
         raise ValueError(f"its part {error} is missing or of the wrong type") from error
     _check_consistent(profile)
     return profile
+
+
+def folder_learned(metadata: Mapping[str, str]) -> str | None:
+    """The photo folder of a profile of any litecli, from its metadata; None where it tells none."""
+    try:
+        header = json.loads(metadata.get(PROFILE_KEY, "null"))
+    except (ValueError, RecursionError):
+        return None
+    folder = header.get("folder") if isinstance(header, dict) else None
+    return folder if isinstance(folder, str) else None
 
 
 def _with_prefix(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -161,7 +171,8 @@ def _check_check(check: Any, num_photos: int) -> None:
         texts += [_text(t) for notes in check.get("photo_notes", {}).values() for t in notes]
         texts += [_text(t) for path, why in check.get("left_out", ()) for t in (path, why)]
         low, high = (int(end) for end in check.get("forecast", (0, 0)))
+        more = int(check.get("left_out_more", 0))
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"its check has the wrong form ({error})") from error
-    if min([low, high, *counts]) < 0 or max(counts, default=0) > num_photos:
+    if min([low, high, more, *counts]) < 0 or max(counts, default=0) > num_photos:
         raise ValueError("its check has a count below zero or above the number of photos")

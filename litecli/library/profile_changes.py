@@ -17,7 +17,13 @@ from litecli.library.data_folder import (
     set_current,
     state,
 )
-from litecli.library.profile import NewerFormatError, Profile, from_tensors, to_tensors
+from litecli.library.profile import (
+    NewerFormatError,
+    OlderFormatError,
+    Profile,
+    from_tensors,
+    to_tensors,
+)
 from litecli.library.profile_library import (
     current_profile_name,
     no_profile_yet,
@@ -27,31 +33,7 @@ from litecli.library.profile_library import (
     read_profile,
     saved_path,
 )
-
-
-def check_folder(name: str, folder: str | Path, *, replace: bool = False) -> Profile | None:
-    """The saved profile of this name (None: none yet, or unreadable), if `folder` may replace it.
-
-    Raises LiteError: USAGE when it was learned from another folder, MISSING when a newer litecli
-    saved it; with `replace` neither.
-    """
-    path = saved_path(check_name(name))
-    if not is_file(path):
-        return None
-    try:
-        saved = from_tensors(*storage.read_tensors(path))
-    except NewerFormatError:
-        return None if replace else read_profile(path, name)  # which raises
-    except (storage.DamagedFileError, ValueError):
-        return None  # learning it again is what mends it
-    if Path(saved.folder) != Path(folder).resolve() and not replace:
-        raise LiteError(
-            f'Profile "{name}" was learned from another folder.',
-            f"That folder is {saved.folder}",
-            "give this one a name of its own with --name NAME, or --replace the old one",
-            code=ExitCode.USAGE,
-        )
-    return saved
+from litecli.library.profile_places import check_file, check_folder
 
 
 def save_profile(
@@ -60,20 +42,20 @@ def save_profile(
     """Save a profile under its name and make it current; the version before is kept for undo.
 
     With `file` it is written there instead, and nothing becomes current. Returns the path.
-    Raises LiteError: USAGE (name taken by another folder's profile and not `replace`), MACHINE
-    (disk full, read-only, another litecli is saving this profile).
+    Raises LiteError: USAGE (name or file taken by another folder's profile and not `replace`),
+    MACHINE (disk full, read-only, another litecli is saving this profile).
     """
     fix = "add -o FILE to save elsewhere"
     what = f'profile "{profile.name}"'
     data = storage.tensor_bytes(*to_tensors(profile))
     if file is not None:
+        check_file(file, profile.folder, replace=replace)
         storage.atomic_write(file, data, what=what, fix="choose another place for -o FILE")
         return file
     name = check_name(profile.name)
     with _saving(name):
-        saved = check_folder(name, profile.folder, replace=replace)
-        # A profile that cannot be read is nothing to go back to.
-        before = saved_path(name).read_bytes() if saved else None
+        check_folder(name, profile.folder, replace=replace)
+        before = _worth_keeping(name)
         if before is None:
             storage.atomic_write(saved_path(name), data, what=what, fix=fix)
         elif before != data:  # an unchanged profile leaves the version before it alone
@@ -84,11 +66,12 @@ def save_profile(
     return saved_path(name)
 
 
-def use_profile(name: str) -> Profile:
-    """Make a saved profile current; raises LiteError (MISSING) as `load_profile` does."""
-    profile = read_profile(saved_path(_saved(name)), name)
-    set_current("profile", _saved(name))
-    return profile
+def use_profile(name: str) -> Path:
+    """Make a saved profile current. Returns its path; raises LiteError as `load_profile` does."""
+    name = _saved(name)
+    read_profile(saved_path(name), name)
+    set_current("profile", name)
+    return saved_path(name)
 
 
 def rename_profile(name: str, new_name: str) -> Path:
@@ -135,11 +118,11 @@ def remove_profile(name: str) -> Path:
     return saved_path(name)
 
 
-def undo_profile(name: str | None = None) -> Profile:
-    """Exchange a profile (None: the current one) with the version before it; returns that one.
+def undo_profile(name: str | None = None) -> Path:
+    """Exchange a profile (None: the current one) with the version before it. Returns its path.
 
-    A second undo brings the newer version back. Raises LiteError (MISSING) when there is no
-    such profile or no version before it.
+    That version may be another litecli's, or damaged: a second undo brings the newer one back.
+    Raises LiteError (MISSING) when there is no such profile or no version before it.
     """
     name = profile_path(None).stem if name is None else _saved(name)
     with _saving(name):
@@ -147,7 +130,6 @@ def undo_profile(name: str | None = None) -> Profile:
             raise LiteError(
                 f'Profile "{name}" has no version before this one.', code=ExitCode.MISSING
             )
-        profile = read_profile(previous_path(name), name)
         # A kill between two renames would leave one version twice and the other nowhere.
         contents = {
             _set_aside(name): saved_path(name).read_bytes(),
@@ -155,7 +137,25 @@ def undo_profile(name: str | None = None) -> Profile:
         }
         storage.write_together(contents, what=f'profile "{name}"')
         _set_aside(name).replace(previous_path(name))
-    return profile
+    return saved_path(name)
+
+
+def _worth_keeping(name: str) -> bytes | None:
+    """The bytes of the saved profile, to go back to; None where there is none.
+
+    Another litecli can read what this one cannot. A damaged one takes no good version's place.
+    """
+    path = saved_path(name)
+    if not is_file(path):
+        return None
+    try:
+        from_tensors(*storage.read_tensors(path))
+    except (NewerFormatError, OlderFormatError):
+        pass
+    except (storage.DamagedFileError, ValueError):
+        if is_file(previous_path(name)):
+            return None
+    return path.read_bytes()
 
 
 def _renamed(path: Path, old: str, new: str) -> bytes:

@@ -20,7 +20,13 @@ from litecli.library.data_folder import (
     quoted,
     state,
 )
-from litecli.library.profile import NewerFormatError, OlderFormatError, Profile, from_tensors
+from litecli.library.profile import (
+    NewerFormatError,
+    OlderFormatError,
+    Profile,
+    folder_learned,
+    from_tensors,
+)
 
 _SUFFIX = ".safetensors"
 
@@ -109,7 +115,7 @@ def read_profile(path: Path, name: str) -> Profile:
         raise LiteError(
             f'Profile "{name}" was saved by an older litecli.',
             str(error),
-            learn_again(),
+            _learn_again(path, name),
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:
@@ -120,10 +126,22 @@ def read_profile(path: Path, name: str) -> Profile:
                 "litecli profiles list",
                 code=ExitCode.MISSING,
             ) from error
-        fix = learn_again()
+        fix = _learn_again(path, name)
         if path == saved_path(name) and is_file(previous_path(name)):
             fix += f"   or: litecli profiles undo {quoted(name)}"
         raise damaged_profile(name, f"{path}: {getattr(error, 'why', error)}", fix) from error
+
+
+def _learn_again(path: Path, name: str) -> str:
+    return learn_again(photo_folder(path), name, None if path == saved_path(name) else path)
+
+
+def photo_folder(path: Path) -> str | None:
+    """The photo folder of a profile's file, also where nothing else of it can be read."""
+    try:
+        return folder_learned(storage.read_metadata(path))
+    except LiteError:
+        return None
 
 
 def damaged_profile(name: str, why: str, fix: str) -> LiteError:

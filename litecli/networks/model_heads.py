@@ -59,7 +59,7 @@ def profile_head(profile: Profile, model: Model) -> Head:
         fits = False
     if not fits or profile.embeddings.shape[1] != model.config.num_features:
         why = "Its numbers do not fit together."
-        raise damaged_profile(profile.name, why, learn_again(profile.folder))
+        raise damaged_profile(profile.name, why, learn_again(profile.folder, profile.name))
     return head
 
 

@@ -48,7 +48,7 @@ class Adaptation:
     objects: tuple[ObjectReport, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
-    embedded: int  # photos that went through the network
+    embedded: int  # photos learned from that went through the network
     reused: int  # photos whose features the previous profile had
     seconds: dict[str, float]  # read (waiting for photos), encode, head, total
     forecast: tuple[int, int]  # of 10 new photos, so many will be right; see selfcheck.forecast
@@ -96,7 +96,10 @@ def adapt(
     params = check.head.fit(features, labels, len(names), crops=crops, **check.options)
     told = {photo.hash: list(photo.notes) for photo in support.photos if photo.notes}
     # The last ones: doubles and photos that cannot be read come after files of other kinds.
-    left_out = [[one.path, one.reason] for one in support.skipped[-LEFT_OUT_KEPT:]]
+    left_out = {
+        "left_out": [[one.path, one.reason] for one in support.skipped[-LEFT_OUT_KEPT:]],
+        "left_out_more": max(len(support.skipped) - LEFT_OUT_KEPT, 0),  # so many are not named
+    }
     profile = Profile(
         name=name,
         labels=names,
@@ -114,7 +117,7 @@ def adapt(
         embeddings=features,
         crops=crops,
         looks=looks,
-        check=check.to_dict(names, support.paths) | {"photo_notes": told, "left_out": left_out},
+        check=check.to_dict(names, support.paths) | {"photo_notes": told} | left_out,
         film=support.film,
         thumbnails={p.hash: p.thumbnail for p in support.photos if p.thumbnail is not None},
     )

@@ -55,6 +55,7 @@ class Report:
     mix_ups: tuple[MixUp, ...]  # most photos first
     concerns: tuple[Concern, ...]
     left_out: tuple[tuple[str, str], ...]  # path, reason
+    left_out_total: int  # with those that the profile does not name
     advice: tuple[Advice, ...]  # most useful first
     unknown: Unknown
 
@@ -73,6 +74,7 @@ def report(profile: Profile) -> Report:
     found = concerns(photos, own)
     objects = _objects(photos, found)
     mix_ups = _mix_ups(photos)
+    left_out = tuple((str(path), str(why)) for path, why in profile.check.get("left_out", ()))
     low, high = (int(end) for end in profile.check.get("forecast", TOO_FEW))
     return Report(
         name=profile.name,
@@ -90,7 +92,8 @@ def report(profile: Profile) -> Report:
         forecast=None if (low, high) == TOO_FEW else (low, high),
         mix_ups=mix_ups,
         concerns=found,
-        left_out=tuple((str(path), str(why)) for path, why in profile.check.get("left_out", ())),
+        left_out=left_out,
+        left_out_total=len(left_out) + int(profile.check.get("left_out_more", 0)),
         advice=advice(objects, [(one.label, one.other, one.photos) for one in mix_ups]),
         unknown=Unknown(
             profile.unknown_threshold, own[np.isfinite(own)], strange[np.isfinite(strange)]

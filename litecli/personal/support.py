@@ -34,6 +34,7 @@ MANY = 20  # photos; from so many on a thread reads two before it encodes them: 
 
 TWICE = "same photo in two objects"
 _ALL_ANEW = "photos came or went, so all were read anew: with this model each depends on the others"
+_MORE_LOOKS = "there are fewer photos now, so each is looked at more often: all were read anew"
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,11 @@ def read_support(
         skipped += doubles
         if not kept:
             raise _nothing_left(scan, skipped)
+        photos = {photo_hash: photos[photo_hash] for _, _, photo_hash in kept}
         embedded = len(photos.keys() - known.keys())
+        if previous and _lacks_looks(previous, model, num_looks):
+            notes += (_MORE_LOOKS,) if photos.keys() & set(previous.photo_hashes) else ()
         if model.config.film:
-            photos = {photo_hash: photos[photo_hash] for _, _, photo_hash in kept}
             if previous and photos.keys() == known.keys() == set(previous.photo_hashes):
                 film, embedded = previous.film, 0
             else:
@@ -144,9 +147,9 @@ def _known_photos(
         return {}
     if previous.embeddings.shape[1] != model.config.num_features:
         return {}
-    crops = None if num_looks == 1 else previous.crops
-    if num_looks > 1 and (crops is None or crops.shape[1] < num_looks):
+    if _lacks_looks(previous, model, num_looks):
         return {}
+    crops = None if num_looks == 1 else previous.crops
     notes = previous.check.get("photo_notes", {})
     photos = {}
     for n, photo_hash in enumerate(previous.photo_hashes):
@@ -162,6 +165,12 @@ def _known_photos(
                 None if crops is None else crops[n, :num_looks],
             )
     return photos
+
+
+def _lacks_looks(previous: Profile, model: Model, num_looks: int) -> bool:
+    """Whether a profile of this very model has fewer looks at a photo than are taken now."""
+    had = 1 if previous.crops is None else previous.crops.shape[1]
+    return previous.model_fingerprint == model.fingerprint and had < num_looks
 
 
 def _read_photos(
@@ -234,9 +243,5 @@ def _nothing_left(scan: Scan, skipped: list[Skipped]) -> LiteError:
     fix = "add JPEG, PNG or HEIC photos, one folder per object"
     if {one.reason for one in skipped} == {NO_HEIC}:
         fix = NO_HEIC.partition(": ")[2]
-    return LiteError(
-        f"None of the photos in {scan.folder} can be used.",
-        first,
-        fix,
-        code=ExitCode.INPUT,
-    )
+    what = f"None of the photos in {scan.folder} can be used."
+    return LiteError(what, first, fix, code=ExitCode.INPUT)

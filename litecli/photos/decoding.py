@@ -89,15 +89,18 @@ _FRAMES, _SCAN, _END_OF_IMAGE = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0x
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # TIFF tags
 
 
-def read_file(path: Path) -> bytes:
-    """All bytes of a regular file; raises PhotoError where there are none to be had."""
+def read_file(path: Path, length: int = -1) -> bytes:
+    """All bytes of a regular file, or so many; raises PhotoError where there are none to be had."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
             raise PhotoError(IRREGULAR)
         if status.st_size > MAX_FILE_BYTES:
             raise PhotoError(_too_many_bytes(status.st_size))
-        return path.read_bytes()
+        if length < 0:
+            return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(length)
     except FileNotFoundError:
         raise PhotoError(VANISHED) from None
     except PermissionError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from litecli.config import MAX_PHOTOS
 from litecli.errors import ExitCode, LiteError
+from litecli.photos.candidates import candidates
 from litecli.photos.walk import NOT_A_PHOTO, Skipped, Walk, printable, shown
 
 UNEVEN = 10  # a note is due where one object has this many times the photos of another
@@ -63,6 +64,12 @@ def scan_objects(folder: Path, max_photos: int = MAX_PHOTOS) -> Scan:
             notes.append(f'two folders are both called "{label}": merged')
         if photos:
             found.setdefault(label, []).extend(photos)
+    for label, files in list(found.items()):
+        if len(files) > max_photos:  # in a sample, what is no photo would take a photo's place
+            found[label] = candidates(files, walk)
+            if not found[label]:
+                notes.append(f'no photos in "{label}": left out')
+                del found[label]
     if not found:
         raise _no_photos(folder, walk.skipped)
     if any(label.strip().casefold() == "unknown" for label in found):

@@ -66,6 +66,10 @@ class Walk:
         """The path below the root, as text that can be shown."""
         return printable(path.relative_to(self.root).as_posix())
 
+    def skip(self, path: Path, reason: str) -> None:
+        """Remember that a file or folder was left out, and why."""
+        self.skipped.append(Skipped(self.relative(path), reason))
+
     def objects(self, subfolders: list[Path]) -> list[Path]:
         """The sub-folders that can be objects, real ones first; from now on each keeps its photos.
 
@@ -75,7 +79,7 @@ class Walk:
         for folder in sorted(subfolders, key=lambda path: (path.is_symlink(), path.name)):
             real = folder.resolve()
             if real in self._above:
-                self._skip(folder, ABOVE)
+                self.skip(folder, ABOVE)
                 continue
             usable.append(folder)
             # A link to a folder in here names what is already some object's own.
@@ -90,7 +94,7 @@ class Walk:
             here = waiting.pop()
             reason = None if here == folder else self._astray(here, folder)
             if reason:
-                self._skip(here, reason)
+                self.skip(here, reason)
                 continue
             found, subfolders = self.entries(here)
             self.nested += [here] if found and here != folder else []
@@ -120,10 +124,10 @@ class Walk:
                 raise LiteError(
                     f"cannot read {shown(folder)}: {why}", code=ExitCode.INPUT
                 ) from error
-            self._skip(folder, NO_PERMISSION if isinstance(error, PermissionError) else VANISHED)
+            self.skip(folder, NO_PERMISSION if isinstance(error, PermissionError) else VANISHED)
             return [], []
         if (facts.st_dev, facts.st_ino) in self._read:
-            self._skip(folder, "link to a folder already read")
+            self.skip(folder, "link to a folder already read")
             return [], []
         self._read.add((facts.st_dev, facts.st_ino))
         files, subfolders = [], []
@@ -140,7 +144,7 @@ class Walk:
         """File mode of a folder or regular file; None once the path is skipped or ignored."""
         name = path.name
         if name.startswith(".") and name.endswith(".icloud"):
-            self._skip(path, EMPTY)  # iCloud's stand-in for a photo not downloaded
+            self.skip(path, EMPTY)  # iCloud's stand-in for a photo not downloaded
             return None
         if name.startswith(".") or name.lower() in _CLUTTER:
             self.ignored += 1
@@ -149,10 +153,10 @@ class Walk:
             mode = path.stat().st_mode
         except OSError as error:
             gone = "broken link" if path.is_symlink() else VANISHED
-            self._skip(path, NO_PERMISSION if isinstance(error, PermissionError) else gone)
+            self.skip(path, NO_PERMISSION if isinstance(error, PermissionError) else gone)
             return None
         if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-            self._skip(path, IRREGULAR)  # opening a FIFO would wait for ever
+            self.skip(path, IRREGULAR)  # opening a FIFO would wait for ever
             return None
         return mode
 
@@ -165,11 +169,8 @@ class Walk:
             if reason == VIDEO and {path.stem.lower(), path.name.lower()} & stems:
                 self.ignored += 1
             elif reason:
-                self._skip(path, reason)
+                self.skip(path, reason)
         return photos
-
-    def _skip(self, path: Path, reason: str) -> None:
-        self.skipped.append(Skipped(self.relative(path), reason))
 
 
 def printable(text: str) -> str:
