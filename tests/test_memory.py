@@ -84,3 +84,18 @@ print(apart, within, again, memory.resident())
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     apart, within, again, after = map(int, done.stdout.split())
     assert apart < 1e8 and within > 3e8 and again < 1e8 and after < 3e8
+
+
+@pytest.mark.parametrize(
+    ("error", "lacking"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"), True),
+        (RuntimeError("could not create a primitive"), True),  # oneDNN, where memory is limited
+        (RuntimeError("could not create a primitive descriptor for a convolution"), False),
+        (RuntimeError("shapes differ"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_a_lack_of_memory_looks_like(error: Exception, lacking: bool) -> None:
+    assert memory.is_out_of_memory(error) is lacking

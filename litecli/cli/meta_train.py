@@ -123,7 +123,8 @@ def meta_train(
         int | None,
         _flag(
             "H: support photos that get a gradient, with lite; all there are, of small-task.",
-            LEARNING, default=DEFAULTS.lite_h
+            LEARNING,
+            default=DEFAULTS.lite_h,
         ),
     ] = None,
     stratified: Annotated[
