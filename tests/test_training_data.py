@@ -49,8 +49,8 @@ def test_train_and_validation_folders_may_share_their_name(
 
 
 def test_photos_that_are_in_both_folders_are_counted(config: TrainConfig, tmp_path: Path) -> None:
-    train = save_folder(tmp_path / "train", ["robin", "tit"], 3)
-    val = save_folder(tmp_path / "val", ["wren", "crow"], 3, shade=200)
+    train = save_folder(tmp_path / "train" / "birds", ["robin", "tit"], 3)
+    val = save_folder(tmp_path / "val" / "birds", ["wren", "crow"], 3, shade=200)
     for number in (1, 2):
         shutil.copy(train / "tit" / f"{number}.png", val / "wren" / f"copy_{number}.png")
     settings = replace(config, data=(str(train),), val=str(val))
