@@ -73,7 +73,9 @@ TARGETS = {
     "choice": Target("litecli/heads/choice.py", ("test_head_choice",)),
     "confidence": Target("litecli/heads/confidence.py", NOVELTY_TESTS, fixtures=True),
     "support_looks": Target(
-        "litecli/photos/support_looks.py", ("test_support_looks",), fixtures=True
+        "litecli/photos/support_looks.py",
+        ("test_look_geometry", "test_support_looks"),
+        fixtures=True,
     ),
     "storage": Target("litecli/storage.py", STORAGE_TESTS, fixtures=True),
     "image_stream": Target(

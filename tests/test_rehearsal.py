@@ -94,7 +94,6 @@ def test_small_tasks_are_not_rehearsed_as_large_ones(made_up: list[int]) -> None
 
 
 def test_queries_of_a_pool_of_their_own_are_not_limited_by_the_support_pools() -> None:
-    """ORBIT's clean videos are few, its clutter videos many."""
     clean, clutter = ((0, 1, 2),) * 5, (tuple(range(100)), *((3, 4),) * 4)
     orbit = [Source("user", (*"abcde",), clean, clutter)]
     config = config_of(episodes=EpisodeConfig(way_max=5, support_max=60, query=5))
