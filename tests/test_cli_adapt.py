@@ -94,6 +94,11 @@ def test_changes_in_words(changes: Changes, words: str) -> None:
     assert changes_text(changes) == words
 
 
+def test_the_line_to_type_next_names_a_file_with_a_space_as_one_word(run, folder: Path) -> None:
+    err = run("adapt", "my_objects", "-o", "for you.safetensors")[2]
+    assert err.splitlines()[-1] == "Next: litecli classify -p 'for you.safetensors' photo.jpg"
+
+
 def test_another_folder_of_the_same_name_needs_replace(run, folder: Path, write_objects) -> None:
     run("adapt", "my_objects")
     write_objects({"keys": 2, "mug": 2}, "other/my_objects")

@@ -171,6 +171,19 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     )
     assert code == 0 and str(library.model_path("x.a1")) in out
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"
+    again = (
+        "--name",
+        "my model",
+        "--head",
+        "ridge",
+        "--image-size",
+        "128",
+        "--pooled",
+        "--offline",
+    )
+    looks = ("--closer-look", "0.5", "--closer-look", "0.3", "--support-looks", "4")
+    err = run("models", "fetch", "hf-hub:timm/x.a1", *again, *looks)[2]
+    assert err.splitlines()[-1] == "Next: litecli models use 'my model'"
 
 
 @pytest.mark.parametrize(

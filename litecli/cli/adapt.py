@@ -1,6 +1,7 @@
 """`litecli adapt FOLDER`: learn the objects of a folder of photos and save them as a profile."""
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -153,5 +154,5 @@ def adapt(
         out.say("Next: litecli classify photo.jpg      Pictures: litecli report")
     else:
         out.result(f"Saved {path} ({size(path.stat().st_size)}).")
-        out.say(f"Next: litecli classify -p {path} photo.jpg")
+        out.say(f"Next: litecli classify -p {shlex.quote(str(path))} photo.jpg")
     return None

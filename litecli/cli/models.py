@@ -1,5 +1,6 @@
 """`litecli models`: the networks that turn photos into features, shipped, fetched or your own."""
 
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -186,7 +187,7 @@ def fetch(
         made = library.add_model(folder, name, replace=replace)
     _done(common, made, f"was made in {made.folder}")
     common.out.result(f"  {config.architecture}, licence of the weights: {config.licence}")
-    common.out.say(f"Next: litecli models use {made.name}")
+    common.out.say(f"Next: litecli models use {shlex.quote(made.name)}")
 
 
 def remove(common: Common, name: Name) -> None:
