@@ -164,25 +164,15 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
         return open_model(folder).config
 
     monkeypatch.setattr(model_folder, "fetch", fetched)
-    code, out, err = run(
+    typed = (
         *("models", "fetch", "hf-hub:timm/x.a1", "--head", "ridge", "--offline"),
         *("--image-size", "128", "--closer-look", "0.5", "--closer-look", "0.3", "--pooled"),
         *("--support-looks", "4"),
     )
+    code, out, err = run(*typed)
     assert code == 0 and str(library.model_path("x.a1")) in out
     assert err.splitlines()[-1] == "Next: litecli models use x.a1"
-    again = (
-        "--name",
-        "my model",
-        "--head",
-        "ridge",
-        "--image-size",
-        "128",
-        "--pooled",
-        "--offline",
-    )
-    looks = ("--closer-look", "0.5", "--closer-look", "0.3", "--support-looks", "4")
-    err = run("models", "fetch", "hf-hub:timm/x.a1", *again, *looks)[2]
+    err = run(*typed, "--name", "my model")[2]
     assert err.splitlines()[-1] == "Next: litecli models use 'my model'"
 
 
