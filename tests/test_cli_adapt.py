@@ -71,6 +71,15 @@ def test_what_came_and_went_since_the_last_time_is_told(run, folder: Path, photo
     assert told["forgotten"] == [*(f"bowl/IMG_{n}.jpg" for n in range(4)), "mug/IMG_0.jpg"]
 
 
+def test_a_folder_with_another_name_brings_no_new_photo(run, folder: Path) -> None:
+    run("adapt", "my_objects")
+    (folder / "bowl").rename(folder / "dish")
+    lines = run("adapt", "my_objects")[1].splitlines()
+    assert lines[0].startswith("Learned 3 objects from 13 photos (13 known from last time)")
+    expected = '4 photos now in another object ("dish" is new; "bowl" is gone).'
+    assert lines[1] == f"Since last time: {expected}"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -87,6 +96,14 @@ def test_what_came_and_went_since_the_last_time_is_told(run, folder: Path, photo
         (
             Changes(("a",), (), tuple("abcd"), ()),
             "Since last time: 1 new photo (4 objects are new).",
+        ),
+        (
+            Changes(("a",), ("b",), ("tin",), ("can",), moved=1),
+            'Since last time: 1 photo now in another object ("tin" is new; "can" is gone).',
+        ),
+        (
+            Changes(("a", "c"), ("b", "d", "e"), (), (), moved=1),
+            "Since last time: 1 new photo, 2 forgotten, 1 now in another object.",
         ),
     ],
 )

@@ -80,11 +80,16 @@ def show_adaptation(out: Output, learned: "Adaptation", path: Path | None) -> No
 
 def changes_text(changes: "Changes") -> str:
     """What came and went since the last time; nothing when nothing did."""
-    added, forgotten = len(changes.added), len(changes.forgotten)
+    # A folder that got another name brings no new photo: all of them are known from last time.
+    moved = changes.moved
+    added, forgotten = len(changes.added) - moved, len(changes.forgotten) - moved
     counts = [counted(added, "new photo")] if added else []
     if forgotten:
         gone = f"{forgotten:,}" if added else counted(forgotten, "photo")
         counts.append(f"{gone} forgotten")
+    if moved:
+        under = f"{moved:,}" if counts else counted(moved, "photo")
+        counts.append(f"{under} now in another object")
     objects = [*_told(changes.new_objects, "new"), *_told(changes.gone_objects, "gone")]
     told = f" ({'; '.join(objects)})" if objects else ""
     return f"Since last time: {', '.join(counts)}{told}." if counts else ""

@@ -13,16 +13,19 @@ class Changes:
     forgotten: tuple[str, ...]
     new_objects: tuple[str, ...]
     gone_objects: tuple[str, ...]
+    moved: int = 0  # of `added`, and as many of `forgotten`: the same photos of another object
 
 
 def changes_between(before: Profile, now: Profile) -> Changes:
     """What `now` knows and `before` did not, and the reverse; a renamed photo is none."""
     old, new = _photos(before), _photos(now)
+    came, went = ({photo for _, photo in keys} for keys in (new.keys() - old, old.keys() - new))
     return Changes(
         added=tuple(path for photo, path in new.items() if photo not in old),
         forgotten=tuple(path for photo, path in old.items() if photo not in new),
         new_objects=tuple(label for label in now.labels if label not in before.labels),
         gone_objects=tuple(label for label in before.labels if label not in now.labels),
+        moved=len(came & went),
     )
 
 
