@@ -139,3 +139,23 @@ def test_floating_point_tiff_is_scaled_to_its_range(top):
 def test_sixteen_bit_colour_png_is_scaled():
     row = b"\0" + struct.pack(">HHH", 0x8000, 0x0100, 0xFFFF) * 64
     assert pixel(deep_png(64, 64, row * 64)) == (128, 1, 255)
+
+
+@pytest.mark.parametrize(("order", "start"), [("<", b"II*\0"), (">", b"MM\0*")])
+def test_sixteen_bit_colour_tiff_in_planes_is_read_as_such(order, start):
+    side, place = 64, 8 + 3 * 2 * 64 * 64
+    planes = np.repeat(np.array([0x80FF, 0x01FF, 0xFF00], f"{order}u2"), side * side)
+    offsets = [8 + plane * 2 * side * side for plane in range(3)]
+    # Tag, values: three of them lie behind the directory.
+    tags = [(256, [side]), (257, [side]), (258, [16] * 3), (259, [1]), (262, [2]), (273, offsets)]
+    tags += [(277, [3]), (278, [side]), (279, [2 * side * side] * 3), (284, [2])]
+    directory, behind = struct.pack(f"{order}H", len(tags)), b""
+    for tag, values in tags:
+        end = place + 2 + 12 * len(tags) + 4 + len(behind)
+        value = values[0] if len(values) == 1 else end
+        directory += struct.pack(f"{order}HHII", tag, 4, len(values), value)
+        behind += struct.pack(f"{order}{len(values)}I", *values) if len(values) > 1 else b""
+    head = start + struct.pack(f"{order}I", place)
+    data = head + planes.tobytes() + directory + bytes(4) + behind
+    pixels = np.asarray(images.open_photo(data).image)
+    assert np.array_equal(pixels, np.full_like(pixels, (0x80, 0x01, 0xFF)))

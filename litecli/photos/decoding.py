@@ -87,6 +87,7 @@ _SIGNS_OF_A_CUT = re.compile(
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 _FRAMES, _SCAN, _END_OF_IMAGE = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}), 0xDA, 0xD9
 _SUBFILE_TYPE, _DNG_VERSION = 254, 50706  # TIFF tags
+_BITS, _PLANES = 258, 284
 
 
 def read_file(path: Path, length: int = -1) -> bytes:
@@ -124,6 +125,7 @@ def decoded(data: bytes, shortest_side: int = 0) -> Iterator[tuple[Any, tuple[in
         picture = getattr(importlib.import_module(module), name)(io.BytesIO(data))
         size = picture.size
         whole_in_memory = _check_header(picture, data)
+        _widen_planes(picture)
         if shortest_side and isinstance(picture, Jpeg):
             picture.draft(None, (shortest_side, shortest_side))
         width, height = size if whole_in_memory else picture.size
@@ -184,6 +186,23 @@ def _check_header(picture: Any, data: bytes) -> bool:
     if _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE, 0) & 1:  # 1: only a preview of the photo
         raise PhotoError(RAW)
     return whole
+
+
+def _widen_planes(picture: Any) -> None:
+    """Have planes of 16 bits, one for each colour of a plain TIFF, read as such.
+
+    Pillow takes them for 8 bits: the picture is garbled, and nothing is said.
+    """
+    tags: Any = getattr(picture, "tag_v2", {})
+    if tags.get(_PLANES) != 2 or 16 not in tags.get(_BITS, ()):
+        return
+    order = "B" if tags.prefix == b"MM" else "L"
+    picture.tile = [
+        tile._replace(args=(f"{tile.args[0]};16{order}", *tile.args[1:]))
+        if tile.codec_name == "raw"
+        else tile
+        for tile in picture.tile
+    ]
 
 
 def _jpeg_scans(data: bytes) -> tuple[int, bool]:
