@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,22 @@ def test_a_profile_comes_back_as_it_was_saved() -> None:
     np.testing.assert_array_equal(again.head_params["weights"], profile.head_params["weights"])
     assert path == library.profile_path("garage") == library.profile_path()
     assert storage.tensor_bytes(*to_tensors(again)) == path.read_bytes()
+
+
+def test_a_profile_copied_by_way_of_a_mac_is_found_by_its_name(own_home: Path) -> None:
+    name, by_a_mac = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    old, new = make_profile(name, seed=1), make_profile(name, seed=2)
+    saved = library.save_profile(old)
+    copied = saved.rename(saved.with_name(f"{by_a_mac}.safetensors"))
+    assert library.profile_names() == [name]
+    for asked in (name, by_a_mac, None):
+        assert library.profile_path(asked) == copied
+    assert library.use_profile(name) == copied and library.current_profile_name() == name
+    assert library.save_profile(new) == copied
+    np.testing.assert_array_equal(undone().embeddings, old.embeddings)
+    assert library.rename_profile(name, "cafe") == saved.with_name("cafe.safetensors")
+    assert library.current_profile_name() == "cafe" and library.profile_names() == ["cafe"]
+    np.testing.assert_array_equal(undone("cafe").embeddings, new.embeddings)
 
 
 def test_no_profile_yet_says_how_to_start() -> None:

@@ -124,7 +124,7 @@ def undo_profile(name: str | None = None) -> Path:
     That version may be another litecli's, or damaged: a second undo brings the newer one back.
     Raises LiteError (MISSING) when there is no such profile or no version before it.
     """
-    name = profile_path(None).stem if name is None else _saved(name)
+    name = _saved(profile_path(None).stem if name is None else name)
     with _saving(name):
         if not is_file(previous_path(name)):
             raise LiteError(

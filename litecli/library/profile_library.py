@@ -43,9 +43,10 @@ class ListedProfile:
 
 
 def profile_names() -> list[str]:
-    """The names of the saved profiles, sorted."""
+    """The names of the saved profiles in NFC, sorted."""
     paths = entries(storage.home() / "profiles")
-    return sorted(p.stem for p in paths if p.suffix == _SUFFIX and not p.name.startswith("."))
+    stems = {p.stem for p in paths if p.suffix == _SUFFIX and not p.name.startswith(".")}
+    return sorted({unicodedata.normalize("NFC", stem) for stem in stems})
 
 
 def list_profiles() -> list[ListedProfile]:
@@ -151,12 +152,21 @@ def damaged_profile(name: str, why: str, fix: str) -> LiteError:
 
 def saved_path(name: str) -> Path:
     """Where the profile of that name is saved, or would be."""
-    return storage.home() / "profiles" / f"{name}{_SUFFIX}"
+    return _as_spelled(storage.home() / "profiles" / f"{name}{_SUFFIX}")
 
 
 def previous_path(name: str) -> Path:
     """Where the version before it is kept, if there is one."""
-    return storage.home() / "profiles" / "previous" / f"{name}{_SUFFIX}"
+    return _as_spelled(storage.home() / "profiles" / "previous" / f"{name}{_SUFFIX}")
+
+
+def _as_spelled(path: Path) -> Path:
+    """The file as its folder spells it: one that came by way of a Mac may have its name in NFD."""
+    if path.name.isascii() or is_file(path):
+        return path
+    wanted = unicodedata.normalize("NFC", path.name)
+    there = entries(path.parent)
+    return next((p for p in there if unicodedata.normalize("NFC", p.name) == wanted), path)
 
 
 def no_profile_yet() -> LiteError:
