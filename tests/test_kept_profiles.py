@@ -112,8 +112,12 @@ def test_any_other_file_is_not_a_profile(tmp_path: Path, tiny_model: Model) -> N
     text = tmp_path / "notes.txt"
     text.write_text("hello")
     model = tiny_model.folder / "model.safetensors"
-    for path, what in ((text, "is not a profile"), (model, "is damaged")):
-        assert what in refusal(ExitCode.MISSING, library.load_profile, path).what
+    for path in (text, model):  # to learn a profile in its place would be the end of a model
+        error = refusal(ExitCode.MISSING, library.load_profile, path)
+        assert (error.what, error.fix) == (f"{path} is not a profile.", "litecli profiles list")
+    cut_off = tmp_path / "mine.safetensors"
+    cut_off.write_bytes(library.save_profile(make_profile()).read_bytes()[:-9])
+    assert "is damaged" in refusal(ExitCode.MISSING, library.load_profile, cut_off).what
 
 
 class Killed(BaseException):

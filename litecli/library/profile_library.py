@@ -120,7 +120,9 @@ def read_profile(path: Path, name: str) -> Profile:
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:
-        if path != saved_path(name) and not path.name.endswith(_SUFFIX):
+        # Whole, but with no word of photos: a model, say, which "learn it again" would replace.
+        another = isinstance(error, ValueError) and photo_folder(path) is None
+        if path != saved_path(name) and (another or not path.name.endswith(_SUFFIX)):
             raise LiteError(
                 f"{path} is not a profile.",
                 f"A profile is a file that litecli adapt wrote, NAME{_SUFFIX}.",
