@@ -183,6 +183,12 @@ def test_labels_that_differ_in_case_are_kept_with_a_warning(tmp_path):
     assert scan.notes == ('"Keys" and "keys" differ only in case; they are kept as 2 objects',)
 
 
+def test_labels_that_differ_in_a_space_are_kept_with_a_warning(tmp_path):
+    make(tmp_path, "my mug/a.jpg", "my mug /b.jpg", "my  Mug/c.jpg")
+    said = '"my  Mug" and "my mug" and "my mug " differ only in case or spaces'
+    assert scan_objects(tmp_path).notes == (f"{said}; they are kept as 3 objects",)
+
+
 def test_an_object_called_unknown_is_refused(tmp_path):
     error = refusal(make(tmp_path, "keys/a.jpg", "Unknown/b.jpg"))
     assert error.what == "unknown is litecli's word for none of these; rename the folder"

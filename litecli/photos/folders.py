@@ -171,12 +171,13 @@ def _notes(found: dict[str, list[Path]], walk: Walk) -> list[str]:
         )
     same: dict[str, list[str]] = {}
     for label in sorted(found):
-        same.setdefault(label.casefold(), []).append(f'"{label}"')
-    notes += [
-        f"{' and '.join(labels)} differ only in case; they are kept as {len(labels)} objects"
-        for labels in same.values()
-        if len(labels) > 1
-    ]
+        same.setdefault(" ".join(label.split()).casefold(), []).append(label)
+    for labels in same.values():
+        if len(labels) > 1:  # a space at the end of a name is not seen at all
+            by_case = len({label.casefold() for label in labels}) == 1
+            named = " and ".join(f'"{label}"' for label in labels)
+            what = "case" if by_case else "case or spaces"
+            notes.append(f"{named} differ only in {what}; they are kept as {len(labels)} objects")
     if walk.nested:
         notes.append(f"sub-folders of an object are part of it ({walk.relative(walk.nested[0])})")
     others = sum(one.reason == NOT_A_PHOTO for one in walk.skipped)
