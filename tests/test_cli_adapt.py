@@ -193,6 +193,7 @@ def test_only_five_skipped_files_are_named_unless_verbose(run, folder: Path) -> 
         (("my_objects", "--head", "mahala"), 2, "no head mahala"),
         (("my_objects", "--max-photos", "0"), 2, "max-photos"),
         (("my_objects", "--name", "a/b"), 2, "cannot be a name"),
+        (("my_objects", "--name", ""), 2, "cannot be a name"),
         (("my_objects", "--model", "tinny"), 4, "Did you mean tiny?"),
     ],
 )

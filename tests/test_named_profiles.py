@@ -50,6 +50,13 @@ def test_a_profile_copied_by_way_of_a_mac_is_found_by_its_name(own_home: Path) -
     np.testing.assert_array_equal(undone("cafe").embeddings, new.embeddings)
 
 
+def test_an_empty_name_is_no_profile_of_that_name() -> None:
+    library.save_profile(make_profile())
+    for function in (library.load_profile, library.use_profile, library.remove_profile):
+        error = refusal(ExitCode.USAGE, function, "")
+        assert (error.what, error.fix) == ("An empty name is no profile.", "litecli profiles list")
+
+
 def test_no_profile_yet_says_how_to_start() -> None:
     for asked in (None, "garage"):
         error = refusal(ExitCode.MISSING, library.load_profile, asked)

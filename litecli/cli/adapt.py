@@ -116,7 +116,8 @@ def adapt(
         return None
     walk.check_is_folder(folder)
     base = library.find_model(model)
-    profile_name = library.check_name(name) if name else library.name_for_folder(folder)
+    # Not "name or": an empty one is a mistake, and not the folder's.
+    profile_name = library.name_for_folder(folder) if name is None else library.check_name(name)
     previous = None
     if output is None:
         previous = library.check_folder(profile_name, folder, replace=replace)

@@ -135,7 +135,13 @@ def no_entry(path: Path) -> LiteError:
 
 
 def not_found(kind: str, name: str, known: Sequence[str], fix: str) -> LiteError:
-    """The error (MISSING) for a name that is not there, with the nearest one that is."""
+    """The error (MISSING) for a name that is not there, with the nearest one that is.
+
+    For no name at all it is one of USAGE.
+    """
+    if not name:
+        what, why = f"An empty name is no {kind}.", "Perhaps a variable is not set."
+        return LiteError(what, why, fix, code=ExitCode.USAGE)
     close = difflib.get_close_matches(name, known, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
     count = f"{len(known)} {kind}{'' if len(known) == 1 else 's'}"
