@@ -65,6 +65,15 @@ def test_row_49_names_the_shell_takes_apart(learned, put, photo) -> None:
     assert code == 2 and "No file photo, no file 1.jpg: put quotes round 'photo 1.jpg'" in err
 
 
+def test_a_folder_whose_name_came_without_quotes(run, write_objects) -> None:
+    folder = write_objects({"keys": 2, "mug": 2}, "my phone photos")
+    code, out, err = run("adapt", "my", "phone", "photos", "--dry-run")
+    assert (code, out) == (2, "") and "There are no quotes round 'my phone photos'." in err
+    assert err.endswith("Try: litecli adapt 'my phone photos' --dry-run\n") and folder.is_dir()
+    err = run("adapt", "your", "photos")[2]
+    assert err.endswith("Try: litecli adapt --help\n")
+
+
 def test_row_50_one_bad_file_among_200(learned, put, photo) -> None:
     names = [f"many/{number:03}.jpg" for number in range(200)]
     for number, name in enumerate(names):

@@ -19,6 +19,7 @@ import typer
 from litecli.cli import ctrl_c
 from litecli.cli.app import app
 from litecli.cli.output import Output
+from litecli.cli.photo_arguments import WORDS
 from litecli.cli.texts import escaped, shortened
 from litecli.errors import ExitCode, LiteError
 
@@ -118,8 +119,28 @@ def usage_error(error: Exception, arguments: Sequence[str]) -> LiteError:
                 f"{path} -- {shlex.quote(argument)}",
                 code=ExitCode.USAGE,
             )
+    if message.startswith("Got unexpected extra argument"):
+        for start in range(len(arguments)):
+            for end in range(start + 2, min(start + WORDS, len(arguments)) + 1):
+                whole = " ".join(arguments[start:end])
+                if not _exists(whole):
+                    continue
+                meant = [*arguments[:start], whole, *arguments[end:]]
+                return LiteError(
+                    f"There are no quotes round '{whole}'.",
+                    "The shell takes a name with a space for two names.",
+                    f"litecli {shlex.join(meant)}",
+                    code=ExitCode.USAGE,
+                )
     what = message if message.endswith((".", "?")) else message + "."
     return LiteError(what, fix=f"{path} --help", code=ExitCode.USAGE)
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except OSError:  # as below, or in a folder that one may not look into
+        return False
 
 
 def _is_file(name: str) -> bool:
