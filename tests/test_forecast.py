@@ -92,6 +92,11 @@ def test_an_object_that_could_not_be_checked_darkens_the_forecast() -> None:
     assert low < selfcheck.forecast(labels[:20], groups[:20], named[:20])[0]
 
 
+def test_no_more_than_all_new_photos_are_expected_to_be_mistaken() -> None:
+    labels, named = np.array([0] * 10 + [1]), np.array([1] * 10 + [-1])
+    assert selfcheck.expected_accuracy(labels, np.arange(11), named) == 0
+
+
 def test_a_burst_is_weaker_evidence_than_as_many_views() -> None:
     labels = np.repeat([0, 1], 6)
     apart, burst = np.arange(12), np.repeat([0, 1, 6, 7], 3)

@@ -1,6 +1,6 @@
 """The check of a support set by itself: held out in step, calibrated, strangers near and far."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -21,6 +21,8 @@ def test_objects_with_few_views_are_held_out_in_step() -> None:
     groups[1], groups[4] = 0, 3  # two bursts: one view of object 0, two of object 1
     together = selfcheck.turns(labels, groups)
     assert together.tolist() == [0, 0, 14, 15, 15, 5, *range(6, 14)]
+    six_and_seven = selfcheck.turns(np.repeat([0, 1], [6, 7]), np.arange(13))
+    assert six_and_seven.tolist() == [*range(13, 19), *range(6, 13)]
 
 
 @pytest.mark.parametrize("name", ["cosine", "ridge"])
@@ -112,6 +114,16 @@ def test_withheld_objects_are_met_by_the_others_alone() -> None:
     assert 0 < np.mean(rates) < 1
     told = selfcheck.false_accepts(features, labels, threshold)
     assert told == {"withheld_objects": pytest.approx(share, abs=1e-4)}
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [(3, "0, 1, 2"), (4, "0, 1, 2, ...")])
+def test_three_of_an_objects_mistaken_photos_are_named(wrong: int, shown: str) -> None:
+    labels = np.repeat([0, 1], 5)
+    features = World(2, seed=0).shots(labels)
+    check = selfcheck.check_support(features, labels, 2, looks_of(10), HEADS["cosine"])
+    mistaken = replace(check, named=np.array([1] * wrong + [0] * (5 - wrong) + [1] * 5))
+    told = selfcheck.notes(mistaken, labels, ("a", "b"), tuple(map(str, range(10))), 0)
+    assert told == [f'{wrong} photos look more like "b": {shown}']
 
 
 def test_what_cannot_be_foretold_is_left_out() -> None:
