@@ -119,6 +119,12 @@ def test_two_objects_are_told_apart_whichever_was_taken_for_the_other() -> None:
     ]
 
 
+def test_the_check_of_a_tuned_model_is_called_hopeful(profile: Profile) -> None:
+    tuned = replace(profile, film={"norm.weight": np.ones(2, np.float32)})
+    words = b"tuned itself to all of these photos"
+    assert words in profile_page(report(tuned)) and words not in profile_page(report(profile))
+
+
 def test_a_kept_photo_keeps_its_thumbnail(folder: Path, tiny_model) -> None:
     shot = Image.new("RGB", (300, 200), (200, 40, 40))
     shot.paste((0, 0, 0), (0, 0, 150, 200))

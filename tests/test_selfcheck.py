@@ -116,6 +116,15 @@ def test_withheld_objects_are_met_by_the_others_alone() -> None:
     assert told == {"withheld_objects": pytest.approx(share, abs=1e-4)}
 
 
+def test_a_burst_decides_no_options_of_the_models_own_head() -> None:
+    labels, head = np.repeat([0, 1, 2], 4), HEADS["ridge"]
+    features, looks = World(3, seed=1, noise=1.5).shots(labels), looks_of(12)
+    features[1::4], looks[1::4] = features[::4], looks[::4]
+    check = selfcheck.check_support(features, labels, 3, looks, head)
+    assert check.options == head.options(features, labels, 3, groups=check.groups)
+    assert check.options != head.options(features, labels, 3)
+
+
 @pytest.mark.parametrize(("wrong", "shown"), [(3, "0, 1, 2"), (4, "0, 1, 2, ...")])
 def test_three_of_an_objects_mistaken_photos_are_named(wrong: int, shown: str) -> None:
     labels = np.repeat([0, 1], 5)
