@@ -34,10 +34,12 @@ def test_the_same_photo_twice_in_one_object_counts_once(
 ) -> None:
     folder = write_objects({"keys": 4, "mug": 4})
     once = adapt(folder, tiny_model).profile
+    (folder / "keys" / "IMG_2.jpg").rename(folder / "keys" / "IMG_1 (2).jpg")
     (folder / "keys" / "IMG_1 (1).jpg").write_bytes((folder / "keys" / "IMG_1.jpg").read_bytes())
     learned = adapt(folder, tiny_model)
     assert learned.embedded == 8
-    assert len(learned.profile.photo_paths) == 8
+    paths = learned.profile.photo_paths
+    assert len(paths) == 8 and list(paths) == sorted(paths)
     assert learned.skipped == (Skipped("keys/IMG_1 (1).jpg", "same photo as keys/IMG_1.jpg"),)
     np.testing.assert_array_equal(
         np.sort(learned.profile.embeddings, axis=0), np.sort(once.embeddings, axis=0)
