@@ -57,7 +57,7 @@ class Target:
 
 LITE_TESTS = ("test_lite", "test_lite_draws", "test_lite_images", "test_lite_film")
 HEAD_TESTS = ("test_heads", "test_ridge", "test_count_correction", "test_crops")
-HEAD_TESTS += ("test_head_choice", "test_mahalanobis")
+HEAD_TESTS += ("test_head_choice", "test_mahalanobis", "test_mahalanobis_gradient")
 NOVELTY_TESTS = ("test_confidence_limits", "test_head_choice", "test_confidence")
 NOVELTY_TESTS += ("test_crops_and_strangers",)
 STORAGE_TESTS = ("test_storage", "test_saving")

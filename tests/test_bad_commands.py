@@ -127,10 +127,10 @@ def test_row_52_a_poor_terminal(learned, encoding: str, program) -> None:
 def test_row_49_many_names_are_looked_at_once(learned, put, photo) -> None:
     """Looking for a name that the shell took apart must not try every pair of 4,000 names."""
     names = [f"no {number}.jpg".split()[k] for number in range(2000) for k in (0, 1)]
-    began = time.perf_counter()
+    began = time.process_time()
     code, _, err = learned("classify", *names)
     assert code == 2 and err.startswith("Error: No file no, no file 0.jpg")
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 ODD = ("", " ", "x" * 300, "a\nb", "caf\udce9.jpg", "~x", "my_objects", "loop", "[b]")

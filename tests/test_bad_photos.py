@@ -87,6 +87,8 @@ def test_row_16_nothing_but_heic_and_no_reader(run, put, view, monkeypatch) -> N
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     code, _, err = run("adapt", "my_objects")
     assert code == 3 and err.endswith("  Try: pip install --force-reinstall pillow-heif\n")
+    put("my_objects/keys/page.jpg", b"<html></html>")
+    assert "  Try: add JPEG, PNG or HEIC photos" in run("adapt", "my_objects")[2]
 
 
 def test_row_17_heic_bytes_named_jpg_and_the_reverse(meet, photo, view: Image.Image) -> None:

@@ -2,9 +2,6 @@
 
 import errno
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +41,6 @@ def doctor_raises(monkeypatch: pytest.MonkeyPatch):
     return arrange
 
 
-PROGRAM = "-m", "litecli"
 MENDABLE = LiteError("No profile garge.", "2 profiles: a, b", "litecli profiles", code=ExitCode(4))
 
 
@@ -192,92 +188,12 @@ def test_version(run) -> None:
     assert code == 0 and out.startswith("litecli 0.")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["profiles", "--json"]])
-def test_a_reader_that_leaves_is_no_error(arguments: list[str], tmp_path: Path) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    profiles = tmp_path / "profiles"
-    profiles.mkdir()
-    (profiles / "damaged.safetensors").write_bytes(b"x")
-    # Unbuffered, Python has nothing left to flush at its end, and that flush is what fails.
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
-    done = subprocess.run(
-        [sys.executable, *PROGRAM, *arguments],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        env={**environ, "LITECLI_HOME": str(tmp_path)},
-        text=True,
-        check=False,
-    )
-    os.close(writing)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("arguments", [["--json"], []])
-def test_a_full_disk_under_stdout_is_told_on_stderr(arguments: list[str], tmp_path: Path) -> None:
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, *PROGRAM, "doctor", *arguments],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "LITECLI_HOME": str(tmp_path)},
-            text=True,
-            check=False,
-        )
-    assert done.returncode == 6
-    assert done.stderr.startswith("Error: No space left on device") and "Trace" not in done.stderr
-
-
-@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
-@pytest.mark.parametrize(
-    ("line", "code"),
-    [
-        ("--version >&-", 0),
-        ("--version 2>&-", 0),
-        ("profiles >&- 2>&-", 0),
-        ("classify - <&-", 3),
-        ("classify --stdin-paths <&-", 3),
-        ("nothing --json <&- >&- 2>&-", 2),
-    ],
-)
-def test_streams_that_the_shell_closed(line: str, code: int, tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m litecli {line}'],
-        capture_output=True,
-        env={**os.environ, "LITECLI_HOME": str(tmp_path)},
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code and "bug" not in done.stdout + done.stderr
-
-
 def test_an_error_is_three_lines_whatever_the_name(run, doctor_raises) -> None:
     name = "a\nError: b\x1b[2J"
     doctor_raises(LiteError(f"No {name}.", "Two\n  lines.", f"rm '{name}'", code=ExitCode(3)))
     _, _, err = run("doctor")
     told = r"a\nError: b\x1b[2J"
     assert err == f"Error: No {told}.\n  Two\n  lines.\n  Try: rm '{told}'\n"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-@pytest.mark.parametrize("ignored", [False, True])
-def test_ctrl_c_while_it_starts_is_quiet(ignored: bool, tmp_path: Path) -> None:
-    code = (
-        "import signal, sys, os\n"
-        f"if {ignored}: signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "class Typed:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name == 'litecli.cli.app': os.kill(os.getpid(), signal.SIGINT)\n"
-        "sys.meta_path.insert(0, Typed())\n"
-        "from litecli.__main__ import run\n"
-        f"assert signal.getsignal(signal.SIGINT) is (signal.SIG_IGN if {ignored} else\n"
-        "    signal.default_int_handler)\n"
-        "sys.argv[1:] = ['--version']\n"
-        "sys.exit(run())\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0 if ignored else 130, "")
 
 
 def test_every_exit_code_is_in_the_table() -> None:

@@ -46,11 +46,13 @@ def test_a_photo_of_two_concerns_is_counted_once(run, folder: Path) -> None:
 
 def test_all_that_is_not_used_is_counted(run, write_objects) -> None:
     folder = write_objects({"keys": 3, "mug": 3})
-    for number in range(103):
+    for number in range(102):
         (folder / "mug" / f"{number}.txt").touch()
+    (folder / "keys" / "page.jpg").write_text("<html></html>")
     run("adapt", folder)
     told = json.loads(run("report", "--json")[1])
     assert (len(told["left_out"]), told["left_out_total"]) == (100, 103)
+    assert "keys/page.jpg" in str(told["left_out"])  # photos before files of other kinds
     text = Reader(Path("report.html").read_bytes()).text
     assert "Not used 103" in text and "And 91 more." in text
 

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -66,12 +67,16 @@ def test_another_head_can_be_asked_for(model: Model, write_objects: Callable[...
 
 
 def test_a_profile_keeps_its_film(model: Model, write_objects: Callable[..., Path]) -> None:
-    profile = adapt(write_objects(TWO), model).profile
+    folder = write_objects(TWO)
+    profile = adapt(folder, model).profile
     assert profile.film.keys() == {f"backbone.{n}.{p}" for n in model.config.film for p in PARTS}
     loaded = library.read_profile(library.save_profile(profile), "mine")
     assert file_bytes(loaded) == file_bytes(profile)
     for name, value in profile.film.items():
         np.testing.assert_array_equal(loaded.film[name], value)
+    of_another_model = replace(profile, model_fingerprint="0" * 64)
+    again = adapt(folder, model, previous=of_another_model)
+    assert not any("read anew" in note for note in again.notes)
 
 
 def test_nothing_is_made_anew_while_the_photos_are_the_same(
@@ -226,6 +231,7 @@ def test_torch_is_never_imported(model: Model, write_objects: Callable[..., Path
     folder = write_objects({"keys": 2, "mug": 2})
     script = f"""
 import sys
+from dataclasses import replace
 from pathlib import Path
 from litecli import library
 from litecli.personal import personalize, predictions

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from litecli.heads.heads import HEADS
-from litecli.heads.labelled import held_out_batches
+from litecli.heads.labelled import Eigenbases, eigenbasis, held_out_batches
 
 from .small_features import NAMES, photos
 
@@ -213,3 +213,12 @@ def test_a_thousand_objects():
         scores = head.leave_one_out(features, labels, 1000, lam=0.1)
         assert scores.shape == (2000, 1000)
         assert (scores.argmax(1) == labels).mean() > 0.95
+
+
+def test_a_memory_of_bases_tells_rows_of_one_shape_apart():
+    basis = Eigenbases()
+    one, other = photos([3, 3])[0], photos([3, 3], seed=1)[0]
+    for rows in (one, other, one.astype(np.float64), one):
+        for found, expected in zip(basis(rows), eigenbasis(rows), strict=True):
+            np.testing.assert_array_equal(found, expected, strict=True)
+    assert basis(one.copy())[0] is basis(one)[0]

@@ -88,7 +88,19 @@ def test_wanted_are_the_teachers_mean_cosines_to_a_power(tmp_path: Path) -> None
     torch.testing.assert_close(wanted[2.0], expected.clamp(min=0) ** 2)
 
 
+def test_what_a_teacher_finds_opposite_is_wanted_no_less_alike_than_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = taught(tmp_path).imitation
+    assert tasks is not None
+    half = SIDE // 2
+    lit_from = lambda x: (x[..., :half] - x[..., half:]).mean((1, 2, 3)).sign()[:, None]  # noqa: E731
+    monkeypatch.setattr(tasks.teacher, "directions", lit_from)
+    assert tasks.task(0).query_labels.unique().tolist() == [0, 1]
+
+
 def test_a_task_is_a_function_of_its_number(tmp_path: Path) -> None:
+    """And of the seed, and of the share of pictures that are composed."""
     tasks = taught(tmp_path).imitation
     assert tasks is not None
     everything = torch.arange(5)
@@ -101,8 +113,12 @@ def test_a_task_is_a_function_of_its_number(tmp_path: Path) -> None:
 
     first = seen(4)
     other = seen(3)
-    for a, b, c in zip(first, seen(4), other, strict=True):
-        assert torch.equal(a, b) and not torch.equal(a, c)
+    again, usual = seen(4), tasks.config
+    tasks.config = replace(usual, seed=1)
+    reseeded = seen(4)
+    tasks.config = replace(usual, imitation=replace(usual.imitation, mix=0.0))
+    for a, b, *others in zip(first, again, other, reseeded, seen(4), strict=True):
+        assert torch.equal(a, b) and not any(torch.equal(a, c) for c in others)
 
 
 def test_the_teacher_sees_what_the_network_sees(tmp_path: Path) -> None:

@@ -100,6 +100,20 @@ def test_a_damaged_profile_without_a_version_before_is_kept() -> None:
         {"photo_paths": ("a.jpg",)},
         {"embeddings": np.zeros((2, 4), np.float32)},
         {"photo_labels": np.array([0, 1, 7])},
+        {"labels": ("keys", "keys")},
+        {"looks": np.zeros((3, 255), np.int8)},
+        {"crops": np.zeros((3, 2, 5), np.float16)},
+        {"film": {"norm.weight": np.array([np.nan], np.float32)}},
+        {"temperature": 0.0},
+        {"unknown_threshold": np.nan},
+        {"check": {"objects": [{"label": "keys", "correct": 4, "total": 3}]}},
+        {"check": {"forecast": [-1, 10]}},
+        {
+            **dict.fromkeys(("labels", "photo_paths", "photo_hashes"), ()),
+            "photo_labels": np.empty(0, np.int64),
+            "embeddings": np.empty((0, 4), np.float32),
+            "looks": np.empty((0, 256), np.int8),
+        },
     ],
 )
 def test_parts_that_contradict_each_other_are_damage(change: dict) -> None:

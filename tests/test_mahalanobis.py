@@ -1,12 +1,10 @@
-"""The Mahalanobis head against the dense formula: values, gradients, odd counts, small files."""
+"""The Mahalanobis head against the dense formula: values, odd counts, small files."""
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from litecli.heads.heads import HEADS
-from litecli.heads.labelled import eigenbasis, held_out_batches, one_hot
+from litecli.heads.labelled import held_out_batches, one_hot
 from litecli.heads.mahalanobis import (
     BLOCK,
     TORCH_BLOCK,
@@ -17,19 +15,10 @@ from litecli.heads.mahalanobis import (
     mahalanobis_scores,
 )
 from litecli.heads.mahalanobis_dense import dense_classes, dense_scores
-from litecli.heads.mahalanobis_gradient import in_double
 
-HEAD = HEADS["mahalanobis"]
-COUNTS = {
-    "one photo": [1],
-    "one of each": [1, 1, 1, 1],
-    "one class": [6],
-    "equal": [4, 4, 4],
-    "unequal": [1, 9, 2, 5],
-    "60 classes": [1, 2, 3] * 20,
-    "many": [31] * 7,  # of 150 features too
-    "many in few classes": [10, 40, 50],
-}
+from .small_features import COUNTS, dense, fitted, task
+from .small_features import MAHALANOBIS as HEAD
+
 # Photos on both sides of the switches of form, with 24 features
 SWITCHES = {
     "few photos": ([1, 2, 3, 6], False),
@@ -39,51 +28,6 @@ SWITCHES = {
     "as many of each, few classes": ([4] * 5, True),
     "as many of each, many classes": ([4] * 6, False),
 }
-
-
-def test_float64_is_left_to_the_processor_where_there_is_none() -> None:
-    """As on Apple's mps, which is only described here: nothing of it can run."""
-
-    class OnMps:
-        device = torch.device("mps")
-
-        def cpu(self) -> Tensor:
-            return torch.ones(2)
-
-    assert torch.equal(in_double(OnMps()), torch.ones(2, dtype=torch.float64))  # type: ignore[arg-type]
-    assert in_double(torch.ones(2)).dtype == torch.float64
-
-
-def dense(features: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
-    """The paper's formula, one D x D solve per class; one photo has no covariance."""
-    num_photos, num_features = features.shape
-    rest = features - features.mean(0)
-    task = rest.T @ rest / max(num_photos - 1, 1)
-    scores = []
-    for label in range(int(labels.max()) + 1):
-        own = features[labels == label]
-        count, rest = len(own), own - own.mean(0)
-        covariance = rest.T @ rest / (count - 1) if count > 1 else torch.zeros_like(task)
-        share = count / (count + 1)
-        metric = share * covariance + (1 - share) * task + torch.eye(num_features).to(task)
-        gap = queries - own.mean(0)
-        scores.append(-(gap * torch.linalg.solve(metric, gap.T).T).sum(1))
-    return torch.stack(scores, 1)
-
-
-def task(counts, dim, seed=0, dtype=torch.float64):
-    """Support features, labels and queries, far from zero and with loud directions."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    loud = torch.linspace(0.2, 3, dim)
-    support, queries = (
-        5 + loud * torch.randn(n, dim, generator=generator) for n in (len(labels), 7)
-    )
-    return support.to(dtype), labels, queries.to(dtype)
-
-
-def fitted(support, labels):
-    return HEAD.fit(support, labels, int(labels.max()) + 1, strength=0.0, lam=0.0)
 
 
 @pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
@@ -164,52 +108,6 @@ def test_float32_equals_the_dense_form_with_almost_as_many_photos_as_features(co
     for features in (support, support.clone().requires_grad_()):
         scores = HEAD.score(fitted(features, labels), queries)
         torch.testing.assert_close(scores.double(), expected, rtol=1e-5, atol=0)
-
-
-@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS.keys())
-@pytest.mark.parametrize("dim", [5, 150])
-def test_the_gradient_equals_the_dense_one(counts, dim):
-    support, labels, queries = task(counts, dim)
-    weight = torch.randn(len(queries), len(counts), generator=torch.Generator().manual_seed(1))
-    gradients = []
-    for score in (dense, lambda s, t, q: HEAD.score(fitted(s, t), q)):
-        leaves = [support.clone().requires_grad_(), queries.clone().requires_grad_()]
-        (score(leaves[0], labels, leaves[1]) * weight).sum().backward()
-        gradients.append([leaf.grad for leaf in leaves])
-    for found, expected in zip(gradients[1], gradients[0], strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize("counts", [[50] * 5, [10, 40] * 5])
-def test_the_gradient_in_float32_is_close(counts):
-    """Also along directions of small eigenvalues, which the inner products hardly show."""
-    support, labels, queries = task(counts, 260)
-    weight = torch.randn(len(queries), len(counts), generator=torch.Generator().manual_seed(1))
-    gradients = []
-    for dtype in (torch.float32, torch.float64):
-        leaf = support.to(dtype).requires_grad_()
-        (HEAD.score(fitted(leaf, labels), queries.to(dtype)) * weight).sum().backward()
-        assert leaf.grad is not None
-        gradients.append(leaf.grad.double())
-    assert (gradients[0] - gradients[1]).norm() < 6e-6 * gradients[1].norm()
-
-
-@pytest.mark.parametrize("dim", [3, 12])
-def test_equal_eigenvalues_have_a_gradient(dim):
-    # The corners of a cross: every eigenvalue of their scatter comes twice or more.
-    support = torch.cat([torch.eye(dim), -torch.eye(dim)])[: dim + 3].double()
-    labels = torch.arange(len(support)) % 2
-    values = eigenbasis(support - support.mean(0))[0]
-    assert (values.diff() < 1e-12).any()
-    queries = torch.ones(2, dim, dtype=torch.float64)
-    leaves = [support.clone().requires_grad_() for _ in range(2)]
-    HEAD.score(fitted(leaves[0], labels), queries).sum().backward()
-    dense(leaves[1], labels, queries).sum().backward()
-    assert leaves[0].grad is not None and leaves[1].grad is not None
-    torch.testing.assert_close(leaves[0].grad, leaves[1].grad, rtol=1e-10, atol=1e-10)
-    assert torch.autograd.gradcheck(
-        lambda x: HEAD.score(fitted(x, labels), queries), support.requires_grad_()
-    )
 
 
 @pytest.mark.parametrize("dim", [4, 60])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,32 @@ def test_models_are_added_listed_used_and_removed(
     assert "Did you mean base?" in refusal(ExitCode.MISSING, library.find_model, "bse").what
 
 
+def test_the_shipped_model_is_used_until_another_is_chosen_and_when_that_is_gone(
+    tmp_path: Path, write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(tmp_path / "shipped" / "base", "base")
+    monkeypatch.setattr(storage, "shipped_models_dir", lambda: tmp_path / "shipped")
+    own = write_model(tmp_path / "x", "a own")
+    mine = library.add_model(own)
+    assert library.find_model().name == "base"
+    library.use_model("a own")
+    library.remove_model("a own")
+    library.add_model(own)  # one of that name, but it was not chosen
+    assert library.find_model().name == "base"
+    library.use_model("a own")
+    shutil.rmtree(mine.folder)
+    assert library.find_model().name == "base"
+
+
+def test_hidden_files_are_no_part_of_a_model(
+    tmp_path: Path, write_model: Callable[..., Path]
+) -> None:
+    folder = write_model(tmp_path / "x", "mine")
+    names = {path.name for path in folder.iterdir()}
+    (folder / ".DS_Store").write_bytes(b"x")
+    assert {path.name for path in library.add_model(folder).folder.iterdir()} == names
+
+
 def test_a_taken_model_name_needs_replace(
     tmp_path: Path, write_model: Callable[..., Path], own_home: Path
 ) -> None:
@@ -56,6 +83,11 @@ def test_what_is_no_model_is_refused(
     write_model(tmp_path / "run" / "model")
     error = refusal(ExitCode.MISSING, library.add_model, tmp_path / "run")
     assert error.fix == f"litecli models add {tmp_path / 'run' / 'model'}"
+    (tmp_path / "photos" / "model").mkdir(parents=True)  # an object of that name
+    error = refusal(ExitCode.MISSING, library.add_model, tmp_path / "photos")
+    assert error.fix.startswith("litecli models list")
+    error = refusal(ExitCode.MISSING, library.find_model, "no/such")
+    assert error.what == "No model folder no/such."
     tensors, metadata = storage.read_tensors(tiny_model.folder / "model.safetensors")
     for change, words in (({"schema": 99}, "newer litecli"), ({"preprocess": 3}, "is damaged")):
         header = json.loads(metadata[MODEL_KEY]) | change

@@ -72,6 +72,14 @@ def test_a_mistyped_name_gets_the_nearest_one() -> None:
     assert "Did you mean" not in refusal(ExitCode.MISSING, library.use_profile, "zzz").what
 
 
+def test_a_mistyped_name_is_told_five_others() -> None:
+    for count, end in ((5, "e"), (6, "e, ...")):
+        for name in "abcdef"[:count]:
+            library.save_profile(make_profile(name))
+        error = refusal(ExitCode.MISSING, library.load_profile, "none")
+        assert error.why == f"{count} profiles: a, b, c, d, {end}"
+
+
 def test_a_profile_is_found_by_name_by_file_and_as_current(tmp_path: Path) -> None:
     mailed = tmp_path / "mailed.safetensors"
     library.save_profile(make_profile("mailed", seed=3), file=mailed)
@@ -86,7 +94,10 @@ def test_a_profile_is_found_by_name_by_file_and_as_current(tmp_path: Path) -> No
     assert missing.what.startswith("No profile file")
 
 
-@pytest.mark.parametrize("name", ["", " ", "a/b", "..", "a\\b", "a\nb", "x" * 201, "a:b", ".x"])
+REFUSED = ("", " ", "a/b", "..", "a\\b", "a\nb", "x" * 201, "é" * 101, "a:b", ".x", "a\u202eb")
+
+
+@pytest.mark.parametrize("name", REFUSED)
 def test_names_that_cannot_be_files_are_refused(name: str) -> None:
     refusal(ExitCode.USAGE, library.save_profile, make_profile(name))
     refusal(ExitCode.USAGE, library.check_name, name)
@@ -100,7 +111,7 @@ def test_other_names_are_kept(name: str) -> None:
 
 
 def test_a_folder_always_gives_a_valid_name(tmp_path: Path) -> None:
-    for name in ("my:objects?", "...", " x ", "a" * 250):
+    for name in ("my:objects?", "...", " x ", "a" * 250, "é" * 120, "a\u202eb"):
         made = library.name_for_folder(tmp_path / name)
         assert library.check_name(made) == made
 
@@ -199,6 +210,30 @@ def test_remove_leaves_nothing_of_a_profile(own_home: Path) -> None:
     error = refusal(ExitCode.MISSING, library.load_profile)
     assert (error.what, error.fix) == ("No profile is current.", "litecli profiles use kitchen")
     refusal(ExitCode.MISSING, library.remove_profile, "garage")
+
+
+def test_a_profile_of_a_removed_ones_name_was_not_chosen() -> None:
+    library.save_profile(make_profile())
+    library.remove_profile("garage")
+    library.save_profile(make_profile(), make_current=False)
+    assert library.current_profile_name() is None
+
+
+def test_a_current_profile_whose_file_is_gone_is_none() -> None:
+    library.save_profile(make_profile()).unlink()
+    assert library.current_profile_name() is None
+    assert refusal(ExitCode.MISSING, library.load_profile).what == "No profile yet."
+
+
+def test_choosing_a_profile_leaves_the_chosen_model_and_the_reverse(tiny_model: Model) -> None:
+    for name in ("a", "b"):
+        library.add_model(tiny_model.folder, name)
+        library.save_profile(make_profile(name))
+    library.use_model("b")
+    library.use_profile("a")
+    assert library.find_model().name == "b"
+    library.use_model("a")
+    assert library.current_profile_name() == "a"
 
 
 @pytest.mark.parametrize("schema", [1, 999])

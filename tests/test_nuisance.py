@@ -112,6 +112,7 @@ def test_a_step_is_a_function_of_its_number_whatever_its_chunks() -> None:
     torch.testing.assert_close(chunked.features(2), first)
     assert torch.equal(stage.features(2), first)
     assert not torch.allclose(stage.features(1), first)
+    assert not torch.allclose(stage_of(seed=1).features(2), first)
 
 
 def test_what_is_no_number_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,15 @@ def test_a_stranger_is_unknown_and_an_own_object_is_not(
 
 def encode(model: Model, pixels: np.ndarray) -> np.ndarray:
     return Encoder(model.folder).encode(pixels[None])
+
+
+def test_a_threshold_of_zero_is_one(
+    tiny_model: Model, write_objects: Callable[..., Path], photo: Callable[[str, int], bytes]
+) -> None:
+    profile = adapt(write_objects({"keys": 3, "mug": 3}), tiny_model).profile
+    lax = replace(profile, unknown_threshold=9.0)
+    [answer] = predictions.classify([("x", photo("bowl", 1))], lax, tiny_model, unknown_threshold=0)
+    assert answer.novelty > 0 and not answer.known
 
 
 def test_one_object_is_known_or_unknown(

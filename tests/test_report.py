@@ -101,6 +101,30 @@ def test_advice_says_what_helps_most_first() -> None:
     assert advice((objects[5],), []) == ()
 
 
+def test_photos_are_asked_for_up_to_five_views_the_fewest_first() -> None:
+    counts = {"a": 4, "b": 5, "c": 2}
+    told = advice([ObjectFacts(label, n, n, n, n) for label, n in counts.items()], [])
+    assert [(one.labels, one.do, one.why) for one in told] == [
+        (("c",), "3 more photos, from other sides.", "There are only 2."),
+        (("a",), "1 more photo, from another side.", "There are only 4."),
+    ]
+
+
+def test_two_objects_are_told_apart_whichever_was_taken_for_the_other() -> None:
+    objects = [ObjectFacts(label, 9, 9, 8, 9, {"mixed up": 1}) for label in "abcd"]
+    told = advice(objects, [("a", "d", 1), ("b", "c", 1), ("c", "b", 1)])
+    assert [(one.labels, one.why) for one in told] == [
+        (("b", "c"), "2 photos of one were taken for the other."),
+        (("a", "d"), "1 photo of one was taken for the other."),
+    ]
+
+
+def test_the_check_of_a_tuned_model_is_called_hopeful(profile: Profile) -> None:
+    tuned = replace(profile, film={"norm.weight": np.ones(2, np.float32)})
+    words = b"tuned itself to all of these photos"
+    assert words in profile_page(report(tuned)) and words not in profile_page(report(profile))
+
+
 def test_a_kept_photo_keeps_its_thumbnail(folder: Path, tiny_model) -> None:
     shot = Image.new("RGB", (300, 200), (200, 40, 40))
     shot.paste((0, 0, 0), (0, 0, 150, 200))

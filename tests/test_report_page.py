@@ -18,6 +18,7 @@ from litecli.personal.report_page import (
     Answered,
     answers_page,
     bars,
+    is_ours,
     matrix,
     profile_page,
     spread_out,
@@ -46,6 +47,8 @@ def test_a_large_matrix_shows_the_objects_that_were_mixed_up() -> None:
     assert table is not None and table.partial and table.labels == ("o07", "o21")
     assert table.counts.tolist() == [[5, 3], [0, 5]]
     assert matrix(report_of(objects=objects, mix_ups=[], correct=150, checked=150)) is None
+    whole = matrix(report_of(objects=objects[:14], mix_ups=[], correct=70, checked=70))
+    assert whole is not None and not whole.partial and len(whole.labels) == 14
 
 
 def test_the_histogram_has_its_line_between_known_and_unknown() -> None:
@@ -56,6 +59,24 @@ def test_the_histogram_has_its_line_between_known_and_unknown() -> None:
     assert max(own) < drawn.line * len(drawn.own) < min(strangers) + 1
     assert len(own) == 3 and len(strangers) == 2 and max(drawn.own) == 1
     assert bars(Unknown(0.5, np.empty(0), np.empty(0))) is None
+
+
+def test_the_line_is_on_the_histogram_wherever_the_photos_are() -> None:
+    for threshold in (-5.0, 5.0):
+        drawn = bars(Unknown(threshold, np.array([0.0, 0.1]), np.array([0.2])))
+        assert drawn is not None and 0 < drawn.line < 1
+
+
+def test_a_photo_at_the_threshold_is_known() -> None:
+    facts = report_of((ObjectFacts("keys", 5, 5, 5, 5),), [], 5, 5)
+    level = Unknown(0.5, np.array([0.5, 0.6]), np.array([0.5, 0.6, 0.7]))
+    text = Reader(profile_page(replace(facts, unknown=level))).text
+    assert "1 of 2 stay known" in text and "2 of 3 are called unknown" in text
+
+
+def test_a_page_that_quotes_ours_is_not_ours() -> None:
+    page = profile_page(report_of((ObjectFacts("keys", 5, 5, 5, 5),), [], 5, 5))
+    assert is_ours(page) and not is_ours(b"<!doctype html>" + b" " * 1000 + page)
 
 
 def test_the_page_says_what_the_facts_say(profile: Profile) -> None:

@@ -1,6 +1,6 @@
-"""The check of a support set by itself: held out in step, the forecast, strangers near and far."""
+"""The check of a support set by itself: held out in step, calibrated, strangers near and far."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,46 +10,7 @@ from litecli.heads.heads import HEADS
 from litecli.heads.labelled import eigenbasis
 from litecli.personal import selfcheck
 
-DIM = 48
-
-
-class World:
-    """Objects that are points, their photos noisy copies; some pairs of objects are look-alikes."""
-
-    def __init__(self, objects: int, seed: int, noise: float = 0.75) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.noise = noise
-        self.centres = 1 + self.rng.normal(size=(objects, DIM))
-        self.centres[1::4] = self.centres[::4][: len(self.centres[1::4])] + 0.4 * self.rng.normal(
-            size=self.centres[1::4].shape
-        )
-
-    def shots(self, labels: np.ndarray) -> np.ndarray:
-        drawn = self.centres[labels] + self.noise * self.rng.normal(size=(len(labels), DIM))
-        return drawn.astype(np.float32)
-
-
-def looks_of(count: int) -> np.ndarray:
-    """Looks of photos of which no two are one view."""
-    return np.random.default_rng(5).integers(-64, 64, (count, 256)).astype(np.int8)
-
-
-def adapted(world: World, counts: list[int]) -> tuple[selfcheck.Check, float]:
-    """The check of the first objects, and the true accuracy on thirty new photos of each."""
-    labels = np.repeat(np.arange(len(counts)), counts)
-    features = world.shots(labels)
-    head = HEADS["ridge"]
-    check = selfcheck.check_support(features, labels, len(counts), looks_of(len(labels)), head)
-    asked = np.repeat(np.arange(len(counts)), 30)
-    params = head.fit(features, labels, len(counts), **check.options)
-    return check, float(np.mean(head.score(params, world.shots(asked)).argmax(1) == asked))
-
-
-def expected(check: selfcheck.Check, counts: list[int]) -> float:
-    labels = np.repeat(np.arange(len(counts)), counts)
-    value = selfcheck.expected_accuracy(labels, check.groups, check.named)
-    assert value is not None
-    return value
+from .small_features import DIM, World, looks_of
 
 
 def test_objects_with_few_views_are_held_out_in_step() -> None:
@@ -60,6 +21,8 @@ def test_objects_with_few_views_are_held_out_in_step() -> None:
     groups[1], groups[4] = 0, 3  # two bursts: one view of object 0, two of object 1
     together = selfcheck.turns(labels, groups)
     assert together.tolist() == [0, 0, 14, 15, 15, 5, *range(6, 14)]
+    six_and_seven = selfcheck.turns(np.repeat([0, 1], [6, 7]), np.arange(13))
+    assert six_and_seven.tolist() == [*range(13, 19), *range(6, 13)]
 
 
 @pytest.mark.parametrize("name", ["cosine", "ridge"])
@@ -79,38 +42,6 @@ def test_the_check_is_as_many_heads_that_never_saw_the_photos(name: str) -> None
         params = head.fit(features[rest], numbered, 5, strength=strength, lam=lam)
         assert check.named[photo] == head.score(params, features[photo : photo + 1]).argmax()
     assert check.total.tolist() == [2, 3, 0, 3, 8]
-
-
-@pytest.mark.parametrize("photos", [2, 3, 5, 8])
-def test_the_forecast_is_right_on_average(photos: int) -> None:
-    """And with two photos, leaving them out one by one is darker than the truth by far."""
-    told, true, one_by_one = [], [], []
-    for seed in range(60):
-        world = World(6, seed, noise=1.0 + 0.02 * seed)
-        check, accuracy = adapted(world, [photos] * 6)
-        told.append(expected(check, [photos] * 6))
-        true.append(accuracy)
-        if photos == 2:
-            labels = np.repeat(np.arange(6), 2)
-            scores = HEADS["ridge"].leave_one_out(world.shots(labels), labels, 6, **check.options)
-            one_by_one.append(np.mean(scores.argmax(1) == labels))
-    assert 0.6 < np.mean(true) < 0.97
-    assert abs(np.mean(told) - np.mean(true)) < 0.03
-    if photos == 2:
-        assert np.mean(one_by_one) < np.mean(true) - 0.1
-
-
-def test_the_range_holds_in_random_folders() -> None:
-    rng = np.random.default_rng(0)
-    holds, widths = [], []
-    for seed in range(80):
-        counts = rng.integers(1, 13, rng.integers(2, 13)).tolist()
-        check, accuracy = adapted(World(len(counts), seed, rng.uniform(0.5, 1.6)), counts)
-        low, high = check.forecast
-        holds.append(low <= round(10 * accuracy) <= high)
-        widths.append(high - low)
-    assert np.mean(holds) >= 0.85
-    assert np.mean(widths) < 3
 
 
 @pytest.mark.parametrize(
@@ -135,47 +66,6 @@ def test_confidence_is_calibrated(objects: int, photos: int, most: float) -> Non
     bins = (share * 14.99).astype(int)
     gaps = [np.mean(bins == b) * abs(np.mean((share - hit)[bins == b])) for b in np.unique(bins)]
     assert sum(gaps) < most
-
-
-def test_a_forecast_narrows_with_evidence_and_follows_the_errors() -> None:
-    def of(photos: int, wrong: int, objects: int = 4) -> tuple[int, int]:
-        labels = np.repeat(np.arange(objects), photos)
-        named = labels.copy()
-        for label in range(objects):
-            named[label * photos : label * photos + wrong] = (label + 1) % objects
-        return selfcheck.forecast(labels, np.arange(len(labels)), named)
-
-    assert of(20, 0) == (10, 10)
-    assert of(2, 0) == (8, 10)
-    # Half wrong with one other view of the object: with two views, 0.5 x (1 - 2.5 / 16) wrong.
-    assert of(2, 1, objects=200) == (5, 6)
-    assert of(2, 1, objects=6) == (4, 8)  # twelve photos, but the evidence of nine
-    for photos, widest in ((2, 5), (5, 3)):
-        assert all(high - low <= widest for low, high in (of(photos, k) for k in range(photos)))
-    assert of(20, 10)[0] <= 5 <= of(20, 10)[1] < of(20, 2)[0]
-    nothing = np.array([-1, -1])
-    assert selfcheck.forecast(np.array([0, 1]), np.array([0, 1]), nothing) == (0, 10)
-    assert selfcheck.expected_accuracy(np.array([0, 1]), np.array([0, 1]), nothing) is None
-
-
-def test_an_object_that_could_not_be_checked_darkens_the_forecast() -> None:
-    named = np.array([0] * 9 + [1] + [1] * 10 + [-1])  # one mistake in ten, none in ten, one photo
-    labels = np.repeat([0, 1, 2], [10, 10, 1])
-    groups = np.arange(21)
-    told = selfcheck.expected_accuracy(labels, groups, named)
-    without = selfcheck.expected_accuracy(labels[:20], groups[:20], named[:20])
-    assert told is not None and without is not None
-    assert 1 - told == pytest.approx((1 - without) * 4 / 3)
-    low = selfcheck.forecast(labels, groups, named)[0]
-    assert low < selfcheck.forecast(labels[:20], groups[:20], named[:20])[0]
-
-
-def test_a_burst_is_weaker_evidence_than_as_many_views() -> None:
-    labels = np.repeat([0, 1], 6)
-    apart, burst = np.arange(12), np.repeat([0, 1, 6, 7], 3)
-    assert (
-        selfcheck.forecast(labels, burst, labels)[0] < selfcheck.forecast(labels, apart, labels)[0]
-    )
 
 
 @pytest.mark.parametrize("photos", [1, 3, 5])
@@ -224,6 +114,25 @@ def test_withheld_objects_are_met_by_the_others_alone() -> None:
     assert 0 < np.mean(rates) < 1
     told = selfcheck.false_accepts(features, labels, threshold)
     assert told == {"withheld_objects": pytest.approx(share, abs=1e-4)}
+
+
+def test_a_burst_decides_no_options_of_the_models_own_head() -> None:
+    labels, head = np.repeat([0, 1, 2], 4), HEADS["ridge"]
+    features, looks = World(3, seed=1, noise=1.5).shots(labels), looks_of(12)
+    features[1::4], looks[1::4] = features[::4], looks[::4]
+    check = selfcheck.check_support(features, labels, 3, looks, head)
+    assert check.options == head.options(features, labels, 3, groups=check.groups)
+    assert check.options != head.options(features, labels, 3)
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [(3, "0, 1, 2"), (4, "0, 1, 2, ...")])
+def test_three_of_an_objects_mistaken_photos_are_named(wrong: int, shown: str) -> None:
+    labels = np.repeat([0, 1], 5)
+    features = World(2, seed=0).shots(labels)
+    check = selfcheck.check_support(features, labels, 2, looks_of(10), HEADS["cosine"])
+    mistaken = replace(check, named=np.array([1] * wrong + [0] * (5 - wrong) + [1] * 5))
+    told = selfcheck.notes(mistaken, labels, ("a", "b"), tuple(map(str, range(10))), 0)
+    assert told == [f'{wrong} photos look more like "b": {shown}']
 
 
 def test_what_cannot_be_foretold_is_left_out() -> None:
