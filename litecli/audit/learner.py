@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from litecli.audit.settings import AUDITED
 from litecli.config import FILM_LEARNERS, LEARNERS, head_of_learner
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_library import Model
@@ -13,7 +14,6 @@ from litecli.networks.backbone import from_model
 from litecli.networks.model import FewShotModel
 from litecli.networks.model_folder import load_model
 
-AUDITED = tuple(learner for learner in LEARNERS if learner != "maml")
 USUAL_SIDE = 64  # pixels: quick, and the gradients compare as they do at full size
 
 
