@@ -174,7 +174,7 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
             error.why,
             f"litecli models fetch {quoted(profile.model_name)}   or, if it was your own: "
             f"litecli models add DIR --name {quoted(profile.model_name)}   "
-            f"or: {learn_again(profile.folder, profile.name)}",
+            f"or: {learn_again(profile.folder, profile.name, profile.file)}",
             code=ExitCode.MISSING,
         ) from error
     check_same_model(profile, found)
@@ -190,7 +190,7 @@ def check_same_model(profile: Profile, model: Model) -> None:
             if same_name
             else f'Profile "{profile.name}" was learned on {profile.model_name}, not {model.name}.',
             "The features of one model mean nothing to another.",
-            learn_again(profile.folder, profile.name),
+            learn_again(profile.folder, profile.name, profile.file),
             code=ExitCode.MISSING,
         )
 

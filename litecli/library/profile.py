@@ -7,6 +7,7 @@ safetensors file without code or time stamps, so the same photos give the same b
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,8 @@ class Profile:
     crops: np.ndarray | None = None
     # With FiLM: the model's tensors that have other values for these photos, by name.
     film: dict[str, np.ndarray] = field(default_factory=dict)
+    # Where it was read, if not among those kept by name; no part of the file, which may be moved.
+    file: Path | None = None
 
 
 def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]:
