@@ -2,6 +2,7 @@
 
 import difflib
 from operator import attrgetter
+from pathlib import Path
 
 from litecli.config import (
     GRADIENTS,
@@ -133,7 +134,8 @@ def check(config: TrainConfig) -> TrainConfig:
             "--pretrain-images 100000, or leave --teacher out",
             code=ExitCode.USAGE,
         )
-    if config.nuisance != NuisanceConfig() and not (config.nuisance.photos and config.projection):
+    projected = config.projection or _has_projection(config.weights)
+    if config.nuisance != NuisanceConfig() and not (config.nuisance.photos and projected):
         raise LiteError(
             "The stage of [nuisance] looks at photos to start a projection.",
             "It needs both.",
@@ -171,7 +173,7 @@ def check(config: TrainConfig) -> TrainConfig:
             fix="--learner cnaps, or --head cosine",
             code=ExitCode.USAGE,
         )
-    if config.feature_power != 1 and not config.projection:
+    if config.feature_power != 1 and not projected:
         raise LiteError(
             f"--feature-power {config.feature_power:g} is for a projection, and there is none.",
             "It takes the features to this power before it maps them.",
@@ -193,3 +195,10 @@ def check(config: TrainConfig) -> TrainConfig:
                 code=ExitCode.USAGE,
             )
     return config
+
+
+def _has_projection(weights: str) -> bool:
+    """Whether the weights are a model's that has a projection already."""
+    from litecli.library import model_files
+
+    return weights not in ("auto", "none") and model_files.has_projection(Path(weights))

@@ -61,6 +61,16 @@ def architecture_in(folder: Path) -> str | None:
         return None
 
 
+def has_projection(folder: Path) -> bool:
+    """Whether a folder holds a litecli model with a projection behind its network."""
+    if (folder / "config.json").exists():  # timm's local directory
+        return False
+    try:
+        return read_config(folder).projected
+    except LiteError:
+        return False
+
+
 def read_config(folder: Path) -> ModelConfig:
     """What a model folder says of itself.
 

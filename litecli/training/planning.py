@@ -45,7 +45,7 @@ def plan(config: TrainConfig) -> Plan:
         find_model(name)  # or LiteError, before anything is computed
     built = _network(config)
     check_learnable(config, built.network)
-    if config.projection:
+    if config.projection or built.projected:  # to another power, perhaps
         built = backbone.with_projection(built, config.feature_power)
     config = replace(config, projection=built.projected)
     dataset, held_out = training_data.run_dataset(config)

@@ -36,7 +36,7 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
             config.backbone, config.weights, config.image_size, offline, config.pooled
         )
         check_learnable(config, built.network)
-        if config.projection:
+        if config.projection or built.projected:  # to another power, perhaps
             built = backbones.with_projection(built, config.feature_power)
         if config.uses_film:  # the set encoder's passes are for one look at a photo
             one_look = replace(built.preprocess, closer_looks=(), support_looks=0)
