@@ -181,7 +181,7 @@ def test_a_model_of_maml_takes_the_steps_it_was_trained_with(
         taken.append((baseline.steps, baseline.lr))
         return Method("linear", made, 1)
 
-    def made(crops, squares):
+    def made(crops):
         return FrozenFeatures(crops.mean(axis=1), logistic_probe)
 
     monkeypatch.setattr(methods, "_steps_on_photos", remembered)
