@@ -21,7 +21,7 @@ from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
 from litecli.config import LARGEST_SEED
 from litecli.errors import ExitCode, LiteError
-from litecli.evaluation.defaults import BASELINES, Baseline, EvaluateDefaults
+from litecli.evaluation.defaults import BASELINES, Baseline, EvaluateDefaults, runs_in_torch
 
 if TYPE_CHECKING:
     from litecli.evaluation.evaluation import Evaluation
@@ -116,7 +116,7 @@ def evaluate(
     from litecli.evaluation import evaluation
 
     found = library.find_model(model)
-    if not ((chosen is not None and chosen.on_photos) or (chosen is None and found.config.film)):
+    if not runs_in_torch(found.config, head, chosen):
         on_the_processor(common, "this evaluation")
     result = evaluation.evaluate(
         data,
