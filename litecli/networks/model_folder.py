@@ -180,18 +180,19 @@ def fetch(
     name: str,
     folder: Path,
     weights: str = "auto",
+    *,
     head: str = "auto",
     image_size: int | None = None,
     closer_looks: tuple[float, ...] = (),
-    offline: bool = False,
-    pooled: bool = False,
-    accept_licence: bool = False,
     support_looks: int = 0,
+    pooled: bool = False,
+    offline: bool = False,
+    accept_licence: bool = False,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`; `closer_looks` and
-    `support_looks`: see Preprocess.
+    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`. `weights`, `image_size`,
+    `pooled` and `offline` are those of `backbone.build`, the looks those of Preprocess.
     Raises LiteError as `backbone.build` does, and USAGE before any download when the weights'
     licence has to be accepted.
     """
@@ -200,7 +201,7 @@ def fetch(
         image_size = image_size or own_size
     if weights == "auto":
         _check_licence(name, accept_licence)
-    described = backbones.build(name, weights, image_size, offline, pooled)
+    described = backbones.build(name, weights, image_size, offline=offline, pooled=pooled)
     seen = described.preprocess
     seen = replace(seen, closer_looks=closer_looks, support_looks=support_looks)
     described = replace(described, preprocess=seen)

@@ -88,7 +88,9 @@ def _network(config: TrainConfig) -> backbone.Backbone:
     """The run's network; a plan downloads nothing, so weights from the hub are left out of it."""
     weights = "none" if config.weights == "auto" else config.weights
     try:
-        return backbone.build(config.backbone, weights, config.image_size, True, config.pooled)
+        return backbone.build(
+            config.backbone, weights, config.image_size, offline=True, pooled=config.pooled
+        )
     except LiteError as error:
         if error.code != ExitCode.NETWORK:
             raise

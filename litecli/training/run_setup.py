@@ -33,7 +33,11 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # for random weights
         built = backbones.build(
-            config.backbone, config.weights, config.image_size, offline, config.pooled
+            config.backbone,
+            config.weights,
+            config.image_size,
+            offline=offline,
+            pooled=config.pooled,
         )
         check_learnable(config, built.network)
         if config.projection or built.projected:  # to another power, perhaps
