@@ -13,14 +13,14 @@ from litecli.pictures.atlas import Atlas
 from litecli.pictures.augment import colour_jitter, standardised
 from litecli.pictures.composites import draw_pictures
 from litecli.tasks.episodes import Source
-from litecli.training.stages import Squares
-from litecli.training.supervised_batches import (
+from litecli.training.image_pool import (
     image_shares,
     labelled_images,
     rendered,
     smallest_crops,
     square_sides,
 )
+from litecli.training.stages import Squares
 
 
 @dataclass(frozen=True)
