@@ -4,7 +4,7 @@ The augmentation of image n in episode (or epoch) k is a function of (seed, k, n
 both passes of a support gradient see the same pixels whatever the chunking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli.config import Preprocess
+from litecli.image_stream import CPU
+from litecli.pictures.pixels import Squares
 from litecli.threads import in_order
 
-CPU = torch.device("cpu")
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the stored square
 
 
@@ -27,7 +28,7 @@ class View:
 
     def __init__(
         self,
-        squares: Callable[[int], np.ndarray],
+        squares: Squares,
         preprocess: Preprocess,
         augment: tuple[int, ...] | None = None,
         smallest_crop: float = 0.4,

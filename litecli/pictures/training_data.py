@@ -1,7 +1,7 @@
 """A run's images: folders or drawn objects, decoded once, split into training and validation."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from litecli.config import TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.pictures import pixels
 from litecli.pictures.overlaps import overlaps_of
-from litecli.pictures.pixels import PixelStore, ReadAll
+from litecli.pictures.pixels import PixelStore, ReadAll, Squares
 from litecli.tasks.datasets import Dataset, read_dataset, training_folders
 from litecli.tasks.drawn_classes import drawn_dataset, drawn_image
 from litecli.tasks.episodes import Source, hold_out_classes
@@ -31,8 +31,8 @@ class TrainingData:
     overlaps: tuple[str, ...] = ()  # what validation shares with training, in words
 
     @property
-    def squares(self) -> Callable[[int], np.ndarray]:
-        """Image number -> uint8 [side, side, 3]."""
+    def squares(self) -> Squares:
+        """The decoded images."""
         return self.store.__getitem__
 
     @property

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from litecli.pictures.atlas import Atlas
 from litecli.pictures.composites import Pictures, picture
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
 from litecli.threads import in_order
-from litecli.training.stages import Squares
 
 # Where a live teacher answers, or no label is asked for, a crop is never fewer pixels of an image
 # than this square has, but of a large image it may be a small part: closer looks show no more.

@@ -12,9 +12,10 @@ from litecli.networks.model import FewShotModel
 from litecli.networks.parts import features_and_maps
 from litecli.pictures.atlas import Atlas
 from litecli.pictures.augment import colour_jitter, standardised
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
 from litecli.threads import in_order, workers
-from litecli.training.stages import Squares, hash_seed, schedule, set_lr
+from litecli.training.stages import hash_seed, schedule, set_lr
 from litecli.training.supervised_batches import NO_LABEL, Batch, Batches
 from litecli.training.teacher import KeptTeacher, LiveTeacher, fitted
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from litecli.config import TrainConfig
 from litecli.pictures.atlas import Atlas
 from litecli.pictures.composites import draw_pictures, single_pictures
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
 from litecli.training.image_pool import (
     image_shares,
@@ -19,7 +20,6 @@ from litecli.training.image_pool import (
     smallest_crops,
     square_sides,
 )
-from litecli.training.stages import Squares
 from litecli.training.teacher import KeptTeacher, LiveTeacher
 
 NO_LABEL = -1  # of a composite: it shows no one class

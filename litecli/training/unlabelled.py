@@ -12,6 +12,7 @@ from litecli.config import Preprocess, TrainConfig
 from litecli.pictures.atlas import Atlas
 from litecli.pictures.augment import colour_jitter, standardised
 from litecli.pictures.composites import draw_pictures
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
 from litecli.training.image_pool import (
     image_shares,
@@ -20,7 +21,6 @@ from litecli.training.image_pool import (
     smallest_crops,
     square_sides,
 )
-from litecli.training.stages import Squares
 
 
 @dataclass(frozen=True)
