@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from litecli.config import PretrainConfig, TrainConfig
 from litecli.networks import backbone
+from litecli.networks.inputs import standardised
 from litecli.networks.model import FewShotModel
-from litecli.pictures import augment
 from litecli.pictures.atlas import Atlas
 from litecli.tasks.episodes import Source
 from litecli.training import image_pool, supervised, supervised_batches
@@ -68,7 +68,7 @@ def test_composites_are_imitated_but_never_classified(config: TrainConfig, tmp_p
         nothing = batch._replace(labels=torch.full_like(batch.labels, supervised_batches.NO_LABEL))
         losses[mix] = float(stage.loss(batch) - stage.loss(nothing))
         kept = batch.labels != supervised_batches.NO_LABEL
-        inputs = augment.standardised(stage._lit(batch), model.backbone.preprocess)
+        inputs = standardised(stage._lit(batch), model.backbone.preprocess)
         logits = stage.extra["classifier"](model.network(inputs))
         if mix < 1:  # the mean over those that have a label
             expected = torch.nn.functional.cross_entropy(logits[kept], batch.labels[kept])

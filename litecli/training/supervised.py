@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from litecli.config import TrainConfig
+from litecli.networks.inputs import standardised
 from litecli.networks.model import FewShotModel
 from litecli.networks.parts import features_and_maps
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.augment import colour_jitter, standardised
+from litecli.pictures.augment import colour_jitter
 from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
 from litecli.threads import in_order, workers

@@ -25,8 +25,9 @@ from litecli.library.model_files import Model
 from litecli.networks import backbone
 from litecli.networks.devices import depthwise_in_fp32
 from litecli.networks.encoder import Encoder
+from litecli.networks.inputs import standardised
 from litecli.networks.parts import features_and_maps
-from litecli.pictures.augment import random_box, resized, standardised, standardised_array
+from litecli.pictures.augment import random_box, resized
 from litecli.pictures.composites import Pictures, single_pictures
 from litecli.pictures.pixels import PixelStore, no_room, reserve
 from litecli.threads import in_order
@@ -204,8 +205,8 @@ def cache_features(
         view, n = which
         box, parts = teacher_box(int(store.sides[n]), seed, view, n), []
         for encoder, preprocess in encoders:
-            crop = resized(store[n], box, preprocess.image_size).numpy()
-            parts.append(encoder.encode(standardised_array(crop[None], preprocess))[0])
+            crop = resized(store[n], box, preprocess.image_size)
+            parts.append(encoder.encode(standardised(crop[None], preprocess).numpy())[0])
         return np.concatenate(parts)
 
     out = np.memmap(path, np.float16, "r+", shape=(views, count, width))

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from litecli import threads
 from litecli.config import Preprocess, TrainConfig
+from litecli.networks.inputs import standardised
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.augment import colour_jitter, standardised
+from litecli.pictures.augment import colour_jitter
 from litecli.pictures.composites import draw_pictures
 from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
