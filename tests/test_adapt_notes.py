@@ -117,7 +117,7 @@ def test_a_burst_is_one_view_and_is_held_out_together(
     learned = adapt(folder, tiny_model)
     note = "4 photos are nearly the same shot (about 1 view); move around it"
     assert note in report_of(learned, "keys").notes
-    groups = same_shot.views(learned.profile.looks, learned.profile.photo_labels)
+    groups = same_shot.views(learned.profile.greys, learned.profile.photo_labels)
     assert sorted(np.bincount(groups)[np.unique(groups)]) == [1] * 9 + [4]
 
 
@@ -125,9 +125,9 @@ def test_views_link_through_others_but_never_across_objects() -> None:
     rng = np.random.default_rng(0)
     start, end = rng.standard_normal((2, 256))
     steps = [np.cos(a) * start + np.sin(a) * end for a in (0.0, 0.2, 0.4, 1.5)]
-    looks = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in steps] * 2, np.int8)
+    greys = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in steps] * 2, np.int8)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    assert same_shot.views(looks, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
+    assert same_shot.views(greys, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
 
 
 def test_many_copies_across_objects_are_counted(

@@ -99,7 +99,7 @@ def test_known_photos_are_learned_again_with_their_crops(
         np.testing.assert_array_equal(to_tensors(again.profile)[0][name], tensor)
     profile = first.profile
     task = (profile.embeddings, profile.photo_labels, 2)
-    check = check_support(*task, profile.looks, HEADS["ridge"], None, profile.crops)
+    check = check_support(*task, profile.greys, HEADS["ridge"], None, profile.crops)
     expected = HEADS["ridge"].fit(*task, crops=profile.crops, **check.options)
     np.testing.assert_array_equal(profile.head_params["weights"], expected["weights"])
     assert profile.temperature == check.temperature

@@ -29,8 +29,8 @@ class World:
         return drawn.astype(np.float32)
 
 
-def looks_of(count: int) -> np.ndarray:
-    """Looks of photos of which no two are one view."""
+def greys_of(count: int) -> np.ndarray:
+    """Greys of photos of which no two are one view."""
     return np.random.default_rng(5).integers(-64, 64, (count, 256)).astype(np.int8)
 
 
@@ -39,7 +39,7 @@ def adapted(world: World, counts: list[int]) -> tuple[selfcheck.Check, float]:
     labels = np.repeat(np.arange(len(counts)), counts)
     features = world.shots(labels)
     head = HEADS["ridge"]
-    check = selfcheck.check_support(features, labels, len(counts), looks_of(len(labels)), head)
+    check = selfcheck.check_support(features, labels, len(counts), greys_of(len(labels)), head)
     asked = np.repeat(np.arange(len(counts)), 30)
     params = head.fit(features, labels, len(counts), **check.options)
     return check, float(np.mean(head.score(params, world.shots(asked)).argmax(1) == asked))
@@ -68,7 +68,7 @@ def test_the_check_is_as_many_heads_that_never_saw_the_photos(name: str) -> None
     labels = np.repeat(np.arange(5), counts)
     features = World(5, seed=3, noise=1.1).shots(labels)
     head = HEADS[name]
-    check = selfcheck.check_support(features, labels, 5, looks_of(len(labels)), head)
+    check = selfcheck.check_support(features, labels, 5, greys_of(len(labels)), head)
     together = selfcheck.turns(labels, check.groups)
     for photo in np.flatnonzero(check.named >= 0):
         rest = together != together[photo]
@@ -124,7 +124,7 @@ def test_confidence_is_calibrated(objects: int, photos: int, most: float) -> Non
     for seed in range(600 // objects):
         world = World(objects, seed, noise=0.8 + 0.1 * (seed % 8))
         features = world.shots(labels)
-        check = selfcheck.check_support(features, labels, objects, looks_of(len(labels)), head)
+        check = selfcheck.check_support(features, labels, objects, greys_of(len(labels)), head)
         params = head.fit(features, labels, objects, **check.options)
         answers = confidence.probabilities(
             head.score(params, world.shots(asked)), check.temperature
@@ -249,11 +249,11 @@ def test_the_photos_are_factored_once_for_all_that_is_asked_of_them(monkeypatch,
         return real(matrix)
 
     monkeypatch.setattr(np.linalg, "eigh", eigh)
-    looks = looks_of(len(labels))
-    check = selfcheck.check_support(features, labels, 4, looks, None, strangers, crops)
+    greys = greys_of(len(labels))
+    check = selfcheck.check_support(features, labels, 4, greys, None, strangers, crops)
     assert len(factored) == 1
     monkeypatch.setattr(selfcheck, "Eigenbases", lambda: eigenbasis)
-    anew = selfcheck.check_support(features, labels, 4, looks, None, strangers, crops)
+    anew = selfcheck.check_support(features, labels, 4, greys, None, strangers, crops)
     assert len(factored) >= 6
     for one in fields(check):
         np.testing.assert_equal(getattr(check, one.name), getattr(anew, one.name), one.name)

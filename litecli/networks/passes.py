@@ -25,7 +25,7 @@ class Photo:
     """A photo's content, whatever its name: what a profile keeps of it."""
 
     hash: str  # sha256 of the file's bytes
-    look: np.ndarray  # int8 [256]; see same_shot.look
+    greys: np.ndarray  # int8 [256]; see same_shot.greys_of
     notes: tuple[str, ...]  # "dark", "very small", ...
     thumbnail: bytes | None  # JPEG
     embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last

@@ -80,18 +80,18 @@ def check_support(
     features: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
-    looks: np.ndarray,
+    greys: np.ndarray,
     head: Head | None = None,
     strangers: np.ndarray | None = None,
     crops: np.ndarray | None = None,
 ) -> Check:
     """Check a support set: features float32 [N, D], labels int64 [N] of every class 0..C-1.
 
-    `head` None: the one of heads.heads.HEADS that is better in this very check. `strangers`
-    [K, D] are features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of
-    the photos.
+    `greys` int8 [N, 256] tell bursts (same_shot.py). `head` None: the one of heads.heads.HEADS
+    that is better in this very check. `strangers` [K, D] are features of other things, for
+    `false_accepts`; `crops` [N, V, D] those of parts of the photos.
     """
-    groups = same_shot.views(looks, labels)
+    groups = same_shot.views(greys, labels)
     basis = Eigenbases()  # each of the questions below is asked of the same photos
     threshold = confidence.unknown_threshold(features, labels, groups, strangers, basis, crops)
     if num_classes == 1:

@@ -158,7 +158,7 @@ def _known_photos(
             said = tuple(notes.get(photo_hash, ()))
             photos[photo_hash] = Photo(
                 photo_hash,
-                previous.looks[n],
+                previous.greys[n],
                 said,
                 thumbnail,
                 previous.embeddings[n],
@@ -205,7 +205,7 @@ def _read_photo(
         return error
     inputs = images.to_input(looks, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
-    photo = Photo(photo_hash, same_shot.look(inputs[0]), loaded.notes, thumbnail)
+    photo = Photo(photo_hash, same_shot.greys_of(inputs[0]), loaded.notes, thumbnail)
     return photo, looks, inputs
 
 
