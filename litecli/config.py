@@ -53,7 +53,7 @@ class Preprocess:
     support_looks: int = 0
 
     @property
-    def crops(self) -> tuple[float, ...]:
+    def look_shares(self) -> tuple[float, ...]:
         """Share of the short side that each look shows."""
         return (self.crop_pct, *self.closer_looks)
 

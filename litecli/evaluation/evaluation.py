@@ -123,7 +123,7 @@ def evaluate(
         adapt_parameters=int(np.median(numbers)),
         passes=method.passes,
         looks=method.looks,
-        model_looks=len(model.config.preprocess.crops),
+        model_looks=len(model.config.preprocess.look_shares),
         images_per_second=rate,
         encoded=not method.needs_photos,
     )
@@ -184,7 +184,7 @@ def encode_dataset(
         looks, _ = images.load_looks(path, preprocess, support_looks)
         return encoder.encode(images.to_input(looks, preprocess))
 
-    count, num_looks = len(dataset.paths), len(preprocess.crops) + support_looks
+    count, num_looks = len(dataset.paths), len(preprocess.look_shares) + support_looks
     features = np.zeros((count, num_looks, model.config.num_features), np.float32)
     usable = np.zeros(count, bool)
     for n, found in _each_usable(encoded, dataset.paths, progress):

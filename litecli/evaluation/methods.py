@@ -84,7 +84,7 @@ def choose_method(
 
 
 def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model, support_looks: int = 0) -> Method:
-    size, looks = model.config.preprocess.image_size, len(model.config.preprocess.crops)
+    size, looks = model.config.preprocess.image_size, len(model.config.preprocess.look_shares)
     blank = np.zeros((looks + support_looks, 3, size, size), np.float32)
     seconds = _median_seconds(lambda: encoder.features(blank))
 

@@ -192,7 +192,7 @@ class Network:
         if features.shape[1] == self.model.config.num_features:
             several = len(features) > 1
             crops = unit_rows(features).astype(np.float16) if several else None
-            own = features[: len(self.model.config.preprocess.crops)]
+            own = features[: len(self.model.config.preprocess.look_shares)]
             return replace(photo, embedding=own.mean(axis=0), crops=crops)
         why = f"Its features are {features.shape[1]} numbers, not what its config promises."
         raise damaged_model(self.model.folder, why)

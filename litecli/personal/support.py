@@ -135,7 +135,7 @@ def learned_looks(preprocess: Preprocess, num_photos: int) -> int:
 
     Of the support looks as many as a head then learns from (`crops_learned`).
     """
-    own = len(preprocess.crops)
+    own = len(preprocess.look_shares)
     return max(own, crops_learned(max(num_photos, 1), own + preprocess.support_looks))
 
 
@@ -200,7 +200,7 @@ def _read_photo(
             return known[photo_hash]
         reader_of(data)  # for a web page no graph is loaded
         network.begin()
-        looks, loaded = images.load_looks(data, preprocess, num_looks - len(preprocess.crops))
+        looks, loaded = images.load_looks(data, preprocess, num_looks - len(preprocess.look_shares))
     except PhotoError as error:
         return error
     inputs = images.to_input(looks, preprocess)

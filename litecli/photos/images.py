@@ -118,7 +118,7 @@ def load_looks(
     and no less than the closest look shows: its features hardly differ from those of the full
     picture. Raises PhotoError.
     """
-    closest = round(preprocess.image_size / min(preprocess.crops))
+    closest = round(preprocess.image_size / min(preprocess.look_shares))
     photo = open_photo(source, shortest_side=max(2 * preprocess.resize_side, closest))
     looks = to_looks(photo.image, preprocess)
     if support_looks:
@@ -147,7 +147,9 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
 
 def to_looks(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """The looks that `preprocess` asks for, uint8 [looks, S, S, 3]; every other is mirrored."""
-    squares = [to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.crops]
+    squares = [
+        to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.look_shares
+    ]
     return np.stack([s[:, ::-1] if n % 2 else s for n, s in enumerate(squares)])
 
 

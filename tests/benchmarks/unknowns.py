@@ -70,7 +70,7 @@ def read_collection(folder: Path, model: Model) -> Collection:
             return None
 
     usable = np.zeros(len(dataset.paths), bool)
-    own = len(preprocess.crops)
+    own = len(preprocess.look_shares)
     number = own + preprocess.support_looks
     crops = np.zeros((len(usable), number, model.config.num_features), np.float32)
     greys = np.zeros((len(usable), GREY_SIDE**2), np.int8)
