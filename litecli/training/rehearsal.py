@@ -22,7 +22,7 @@ from litecli.config import EpisodeConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.networks.model import FewShotModel
 from litecli.pictures.pixels import MAPPED, PixelStore
-from litecli.pictures.training_data import TrainingData
+from litecli.pictures.training_data import TrainingData, stored_side
 from litecli.tasks.episodes import Source
 from litecli.training.best_model import write_best
 from litecli.training.episodic import EpisodicStage
@@ -54,7 +54,7 @@ class Rehearsal:
             )
         self.before = self.meter.now()
         self.unloaded = 0  # bytes of libraries that only a run will load
-        side = round(config.image_size / 0.875)
+        side = stored_side(config)
         noise = np.random.default_rng(0)
         self.square = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
         self.graph = graph_bytes(model.network, config.image_size, bf16)
