@@ -99,19 +99,19 @@ def audit(
     settings = AuditSettings(way, support, query, tasks, draws, sizes, seed)
     side = opened.backbone.preprocess.resize_side
     if data is None:
-        tasks_of = audit_data.drawn_tasks(settings, side)
+        examined = audit_data.drawn_tasks(settings, side)
     else:
-        tasks_of = audit_data.photo_tasks(data, settings, side, out.progress("Photos"))
+        examined = audit_data.photo_tasks(data, settings, side, out.progress("Photos"))
     name = learner or found.config.learner
-    say_what(out, opened, tasks_of, settings)
+    say_what(out, opened, examined, settings)
     if new:
         out.say(f"Note: {found.name} has no {name} learner; this one is new and random.")
-    rows = engine.audit(opened.to(device), tasks_of, settings, out.progress("Gradients"))
+    rows = engine.audit(opened.to(device), examined, settings, out.progress("Gradients"))
 
-    title = f"{found.name}, {name}; {tasks_of.summary()}"
+    title = f"{found.name}, {name}; {examined.summary()}"
     if out.json:
-        facts = {"model": found.name, "learner": name, "data": tasks_of.name}
-        facts |= {"new_learner": new, **asdict(settings), "skipped": tasks_of.skipped}
+        facts = {"model": found.name, "learner": name, "data": examined.name}
+        facts |= {"new_learner": new, **asdict(settings), "skipped": examined.skipped}
         facts["image_size"] = opened.backbone.preprocess.image_size
         records = [row_record(row) for row in rows]
         out.record({"schema": "litecli.audit/1", **facts, "rows": records})

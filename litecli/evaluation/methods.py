@@ -26,7 +26,7 @@ CHUNK = TrainConfig.chunk  # photos that go through the network at once
 PASSES_PER_STEP = 3  # one forwards; backwards, one to the activations and one to the weights
 BLANKS = 10  # timed photos; their median counts
 
-Squares = Mapping[int, np.ndarray]  # photo number -> uint8 [S, S, 3]
+Decoded = Mapping[int, np.ndarray]  # photo number -> uint8 [S, S, 3]
 # Features [n, looks, D] of all photos, or their squares where it `needs_photos` -> the solver.
 MakeSolver = Callable[[Any], TaskSolver]
 
@@ -103,7 +103,7 @@ def _film(model: FewShotModel, head: str, fit: Fit) -> Method:
     def embed_one() -> None:
         model.embed(blank).cpu()
 
-    def solver(squares: Squares) -> TaskSolver:
+    def solver(squares: Decoded) -> TaskSolver:
         inputs = square_inputs(model, squares)
         return solvers.film_features(model, inputs, np.array(sorted(squares)), fit, CHUNK)
 
@@ -117,7 +117,7 @@ def _steps_on_photos(model: Model, baseline: Baseline, device: str) -> Method:
     make = baselines.maml_solver if baseline.name == "maml" else baselines.finetune_film
     passes = PASSES_PER_STEP * baseline.steps
 
-    def solver(squares: Squares) -> TaskSolver:
+    def solver(squares: Decoded) -> TaskSolver:
         return make(network, square_inputs(network, squares), baseline, CHUNK)
 
     return Method("linear", solver, passes, needs_photos=True)
@@ -128,7 +128,7 @@ def _loaded(model: Model, device: str) -> FewShotModel:
     return load_model(model.folder, model.config).to(place)
 
 
-def square_inputs(model: FewShotModel, squares: Squares) -> Inputs:
+def square_inputs(model: FewShotModel, squares: Decoded) -> Inputs:
     """Inputs of photos by number: the first look at each, that `images.load_looks` gave."""
 
     def inputs(numbers: np.ndarray) -> torch.Tensor:

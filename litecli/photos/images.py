@@ -26,7 +26,7 @@ Image.core.set_blocks_max(8)  # pyright: ignore[reportAttributeAccessIssue]
 
 SMALL_SIDE = 64  # pixels; below it a photo is used with a note
 DARK, BRIGHT = 20, 245  # mean luma, 0 to 255
-BLURRED = 0.28  # see _look; real photos lie above 0.29, with a blur of 1 % of the side below
+BLURRED = 0.28  # see _quality; real photos lie above 0.29, with a blur of 1 % of the side below
 THUMBNAIL_SIDE = 160  # pixels, the longer one
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _TURNS = {  # EXIF orientation -> what makes the picture upright; from 5 on it lies on its side
@@ -124,7 +124,7 @@ def load_looks(
     if support_looks:
         more = to_support_looks(photo.image, support_looks, preprocess.image_size)
         looks = np.concatenate([looks, more])
-    return looks, replace(photo, notes=photo.notes + _look(looks[0], photo))
+    return looks, replace(photo, notes=photo.notes + _quality(looks[0], photo))
 
 
 def load_pixels(source: Path | bytes, side: int) -> np.ndarray:
@@ -192,7 +192,7 @@ def thumbnail_jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _look(pixels: np.ndarray, photo: LoadedPhoto) -> tuple[str, ...]:
+def _quality(pixels: np.ndarray, photo: LoadedPhoto) -> tuple[str, ...]:
     """Notes on a square [S, S, 3]: "dark", "bright" or "blurred".
 
     Blur: neighbouring pixels of a sharp picture differ about half as much as pixels four apart;
