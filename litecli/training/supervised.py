@@ -28,10 +28,10 @@ class SupervisedStage:
     """Ordinary classification of all training classes, with batch statistics that move.
 
     Episodes freeze those statistics, and a network from random weights does not learn that way.
-    They depend on the whole batch, so of many ranks the first trains alone
-    and the others wait for its weights. With a `teacher`, linear maps of the student's features
-    (and of its maps) also predict the teachers'; they are thrown away afterwards (Hinton et al.,
-    2015; Romero et al., 2015). An `atlas` makes the pictures on its device, else threads make them.
+    They depend on the whole batch, so of many ranks the first trains alone and the others wait for
+    its weights. With a `teacher`, linear maps of the student's features (and of its maps) also
+    predict the teachers'; they are thrown away afterwards (Hinton et al., 2015; Romero et al.,
+    2015). An `atlas` makes the pictures on its device, else threads make them.
     """
 
     name = "supervised"
