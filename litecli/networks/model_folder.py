@@ -25,6 +25,7 @@ from litecli.config import (
     head_of_learner,
 )
 from litecli.errors import ExitCode, LiteError
+from litecli.library.model_files import incomplete_model
 from litecli.networks import backbone as backbones
 from litecli.networks import graph, timm_networks
 from litecli.networks import weights as weight_files
@@ -140,11 +141,7 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
     own = {n for n in model.state_dict() if not n.startswith("network.")}
     missing = sorted(name for name in own if FILE_NAMES.get(name, name) not in tensors)
     if missing:
-        raise LiteError(
-            f"The model in {folder} has no {FILE_NAMES.get(missing[0], missing[0])}.",
-            "Its config promises more than its file holds.",
-            code=ExitCode.MISSING,
-        )
+        raise incomplete_model(folder, FILE_NAMES.get(missing[0], missing[0]))
     state = {name: torch.from_numpy(tensors[FILE_NAMES.get(name, name)]) for name in own}
     model.load_state_dict(state, strict=False)
     return model

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import sent_ahead
-from litecli.library.model_files import Model
+from litecli.library.model_files import Model, unusable_model
 from litecli.networks import backbone
 from litecli.networks.inputs import Standardise
 
@@ -52,12 +51,7 @@ class TorchEncoder:
                 found = found[: len(squares)]
         found = found.numpy()
         if not np.isfinite(found).all():
-            raise LiteError(
-                f"The model in {self._folder} cannot be used.",
-                "Its features contain NaN or infinity.",
-                "litecli models list   (and pick another: litecli models use NAME)",
-                code=ExitCode.MISSING,
-            )
+            raise unusable_model(self._folder, "used", "Its features contain NaN or infinity.")
         return found.reshape(*pixels.shape[:-3], -1)
 
     def _features(self, squares: torch.Tensor) -> torch.Tensor:
