@@ -53,7 +53,7 @@ def write_model(
         protos[TASK_GRAPH] = graph.export(set_encoder, image_size, graph.SET_PREFIX)
     tensors = {
         graph.PREFIX + name: value.numpy()
-        for name, value in weight_files.counted_out(network.state_dict()).items()
+        for name, value in weight_files.without_counters(network.state_dict()).items()
     }
     for proto in protos.values():
         shared = graph.shared_tensors(proto)
