@@ -1,4 +1,4 @@
-"""Every default, in one place: frozen dataclasses that need nothing but the standard library."""
+"""Every default of models and runs, in one place. Nothing but the standard library is needed."""
 
 import math
 from dataclasses import asdict, dataclass, field, fields
@@ -9,15 +9,15 @@ MODEL_KEY = "litecli"  # of the config in the header of a model file
 WEIGHTS_FILE = "model.safetensors"  # every weight of a model, and its config
 BACKBONE_PREFIX = "backbone."  # of the names of the network's tensors in a model file
 ENCODER_GRAPH = "encoder.onnx"  # the network: images -> features
+TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
+PROFILE_KEY = "litecli"  # of the description in the header of a profile file
+PROFILE_SCHEMA = 5  # 5: support looks are bilinear; profiles of before are learned again
 LARGEST_IMAGE = 2048  # pixels, side of the square that a network sees
 MOST_CLOSER_LOOKS = 7  # each costs a pass of the network
 MOST_SUPPORT_LOOKS = 32
 LEAST_POWER = 0.1  # of features
 MAX_PHOTOS = 200  # of one object, that adapt uses
 LARGEST_SEED = 2**32 - 1  # the largest that numpy and torch both take in every generator
-TASK_GRAPH = "task.onnx"  # the set encoder of a model with FiLM
-PROFILE_KEY = "litecli"  # of the description in the header of a profile file
-PROFILE_SCHEMA = 5  # 5: support looks are bilinear; profiles of before are learned again
 
 LEARNERS = ("protonets", "ridge", "cnaps", "simple-cnaps", "maml")
 GRADIENTS = ("lite", "exact", "full", "none", "small-task")
@@ -53,7 +53,7 @@ class Preprocess:
     support_looks: int = 0
 
     @property
-    def crops(self) -> tuple[float, ...]:
+    def look_shares(self) -> tuple[float, ...]:
         """Share of the short side that each look shows."""
         return (self.crop_pct, *self.closer_looks)
 

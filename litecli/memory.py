@@ -99,10 +99,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed: torch says so in more than one way."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's own
         return True
-    said, words = (
-        str(error).lower(),
-        ("can't allocate memory", "not enough memory", "out of memory"),
-    )
+    said = str(error).lower()
+    words = ("can't allocate memory", "not enough memory", "out of memory")
     # oneDNN's word for it is the last one; what it cannot do at all is "a primitive descriptor".
     lacking = any(text in said for text in words) or said == "could not create a primitive"
     return isinstance(error, RuntimeError) and lacking

@@ -82,6 +82,6 @@ class World:
         return drawn.astype(np.float32)
 
 
-def looks_of(count: int) -> np.ndarray:
-    """Looks of photos of which no two are one view."""
+def greys_of(count: int) -> np.ndarray:
+    """Greys of photos of which no two are one view."""
     return np.random.default_rng(5).integers(-64, 64, (count, 256)).astype(np.int8)

@@ -27,7 +27,7 @@ def make_profile(name: str = "garage", folder: str = "/photos/garage", seed: int
         photo_hashes=("a" * 64, "b" * 64, "c" * 64),
         photo_labels=np.array([0, 1, 1]),
         embeddings=rng.standard_normal((3, 4)).astype(np.float32),
-        looks=rng.integers(-9, 9, (3, 256)).astype(np.int8),
+        greys=rng.integers(-9, 9, (3, 256)).astype(np.int8),
         check={"accuracy": None},
         thumbnails={"a" * 64: b"jpeg"},
     )

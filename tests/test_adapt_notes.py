@@ -118,7 +118,7 @@ def test_a_burst_is_one_view_and_is_held_out_together(
     learned = adapt(folder, tiny_model)
     note = "4 photos are nearly the same shot (about 1 view); move around it"
     assert note in report_of(learned, "keys").notes
-    groups = same_shot.views(learned.profile.looks, learned.profile.photo_labels)
+    groups = same_shot.views(learned.profile.greys, learned.profile.photo_labels)
     assert sorted(np.bincount(groups)[np.unique(groups)]) == [1] * 9 + [4]
 
 
@@ -146,26 +146,26 @@ def test_what_is_wrong_with_photos_is_counted_in_one_order(
     assert "1 blurred, 1 dark, 3 very small" in told
 
 
-def test_a_look_has_the_same_contrast_whatever_the_light_and_none_where_there_is_none() -> None:
+def test_greys_have_the_same_contrast_whatever_the_light_and_none_where_there_is_none() -> None:
     pixels = np.random.default_rng(0).random((3, 37, 37)).astype(np.float32)
-    look = same_shot.look(pixels)
-    assert abs(look.mean()) < 0.1 and look.std() == pytest.approx(32, abs=0.5)
-    np.testing.assert_allclose(same_shot.look(0.1 * pixels - 5), look, atol=1)
+    greys = same_shot.greys_of(pixels)
+    assert abs(greys.mean()) < 0.1 and greys.std() == pytest.approx(32, abs=0.5)
+    np.testing.assert_allclose(same_shot.greys_of(0.1 * pixels - 5), greys, atol=1)
     pixels[:, :2, :2] = 99  # one of 16 x 16 cells
-    assert (same_shot.look(pixels).argmax(), same_shot.look(pixels).max()) == (0, 127)
-    assert not same_shot.look(np.ones((3, 16, 16), np.float32)).any()
+    assert (same_shot.greys_of(pixels).argmax(), same_shot.greys_of(pixels).max()) == (0, 127)
+    assert not same_shot.greys_of(np.ones((3, 16, 16), np.float32)).any()
 
 
 def test_views_link_through_others_but_never_across_objects() -> None:
     rng = np.random.default_rng(0)
     start, end = rng.standard_normal((2, 256))
     steps = [np.cos(a) * start + np.sin(a) * end for a in (0.0, 0.2, 0.4, 1.5)]
-    looks = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in steps] * 2, np.int8)
+    greys = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in steps] * 2, np.int8)
     labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    assert same_shot.views(looks, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
+    assert same_shot.views(greys, labels).tolist() == [0, 0, 0, 3, 4, 4, 4, 7]
     chain = [np.cos(a) * start + np.sin(a) * end for a in (0.8, 0.0, 0.2, 1.5, 0.6, 0.4)]
-    looks = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in chain], np.int8)
-    assert same_shot.views(looks, np.zeros(6, np.int64)).tolist() == [0, 0, 0, 3, 0, 0]
+    greys = np.array([np.rint(np.clip(32 * step, -127, 127)) for step in chain], np.int8)
+    assert same_shot.views(greys, np.zeros(6, np.int64)).tolist() == [0, 0, 0, 3, 0, 0]
 
 
 MORE = "2 more such pairs: see litecli report"

@@ -11,8 +11,9 @@ from torch import nn
 
 from litecli import lite
 from litecli.audit.audit import ALL, SET_ENCODER, SHARED, _Draw, _parts, audit
-from litecli.audit.data import AuditData, AuditSettings, drawn_tasks, photo_tasks
+from litecli.audit.data import AuditData, drawn_tasks, photo_tasks
 from litecli.audit.moments import Row
+from litecli.audit.settings import AuditSettings
 from litecli.config import Preprocess
 from litecli.drawn import scenes
 from litecli.errors import ExitCode, LiteError

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from litecli import storage
-from litecli.audit.learner import AUDITED, open_learner
+from litecli.audit.learner import open_learner
+from litecli.audit.settings import AUDITED
 from litecli.config import BACKBONE_PREFIX, MODEL_KEY
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import Model, open_model

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from litecli.config import Preprocess
+from litecli.networks.inputs import Standardise, standardised
 from litecli.photos import images
-from litecli.pictures.augment import View, colour_jitter, inputs_of, random_box, standardised
+from litecli.pictures.augment import View, colour_jitter, random_box
 
 PREPROCESS = Preprocess(image_size=56)
 
@@ -110,8 +111,10 @@ def test_light_and_scale_are_put_on_where_the_view_is_told(augment: tuple[int, .
     assert there.dtype == torch.float32
 
 
-def test_a_device_standardises_as_the_processor_does() -> None:
-    pixels = torch.from_numpy(squares(2).copy()).permute(2, 0, 1)[None]
-    torch.testing.assert_close(
-        standardised(pixels.float(), PREPROCESS), inputs_of(pixels, PREPROCESS), atol=1e-6, rtol=0
-    )
+def test_torch_standardises_as_the_loader_does() -> None:
+    square = squares(2).copy()
+    pixels = torch.from_numpy(square)[None].permute(0, 3, 1, 2)
+    found, wanted = standardised(pixels, PREPROCESS), images.to_input(square, PREPROCESS)
+    np.testing.assert_allclose(found[0].numpy(), wanted, atol=1e-6, rtol=0)
+    assert found.stride() == pixels.stride()  # a network sees channels that come last uncopied
+    assert torch.equal(found, Standardise(PREPROCESS, torch.device("cpu"))(pixels.float()))

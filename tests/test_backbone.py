@@ -73,12 +73,12 @@ def test_weights_come_from_a_file_classifier_left_out(
     state = full.state_dict()
     assert any(name.endswith("num_batches_tracked") for name in state)
     if not counters:
-        state = weights.counted_out(state)
+        state = weights.without_counters(state)
     path = save(state, tmp_path / f"weights{suffix}")
     built = backbone.build(NAME, str(path), SIDE)
     own = built.network.state_dict()
     assert any("fc" in name for name in set(state) - set(own))
-    assert all(torch.equal(own[n], full.state_dict()[n]) for n in weights.counted_out(own))
+    assert all(torch.equal(own[n], full.state_dict()[n]) for n in weights.without_counters(own))
     assert "weights" in built.origin and str(tmp_path) not in built.origin
 
 

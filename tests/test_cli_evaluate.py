@@ -150,15 +150,22 @@ def test_evaluate_takes_the_baseline_and_its_steps(measured, monkeypatch) -> Non
     assert chosen[2] is None
 
 
-@pytest.mark.parametrize("baseline", ["finetune-film", "maml"])
+@pytest.mark.parametrize(
+    "arguments", [("--baseline", "finetune-film"), ("--baseline", "maml"), ()], ids=str
+)
 def test_evaluate_runs_steps_on_photos_on_the_device_asked_for(
-    measured, monkeypatch, baseline: str
+    measured, monkeypatch, arguments: tuple[str, ...]
 ) -> None:
     """Where torch does the work the device is a choice: here one that is not there."""
+    found = library.find_model(None)
+    taught = replace(found.config, learner="maml", inner_steps=3, inner_lr=0.5)
+    monkeypatch.setattr(library, "find_model", lambda name: replace(found, config=taught))
     monkeypatch.setattr(methods, "load_model", lambda folder, config: pytest.fail("too late"))
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    code, _, err = measured("photos", "--baseline", baseline, "--device", "cuda")
+    code, _, err = measured("photos", *arguments, "--device", "cuda")
     assert code == 6 and "No cuda device" in err
+    code, _, err = measured("photos", "--head", "cosine", "--device", "cuda")
+    assert code == 6 and "runs on the processor" in err
 
 
 @pytest.mark.parametrize(
@@ -181,7 +188,7 @@ def test_a_model_of_maml_takes_the_steps_it_was_trained_with(
         taken.append((baseline.steps, baseline.lr))
         return Method("linear", made, 1)
 
-    def made(crops, squares):
+    def made(crops):
         return FrozenFeatures(crops.mean(axis=1), logistic_probe)
 
     monkeypatch.setattr(methods, "_steps_on_photos", remembered)

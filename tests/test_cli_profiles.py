@@ -148,18 +148,17 @@ def test_models(run, tmp_path: Path, write_model) -> None:
 def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
     from litecli.networks import model_folder
 
-    def fetched(name: str, folder: Path, *settings: object) -> ModelConfig:
-        assert (name, *settings) == (
-            "hf-hub:timm/x.a1",
-            "auto",
-            "ridge",
-            128,
-            (0.5, 0.3),
-            True,
-            True,
-            False,
-            4,
-        )
+    def fetched(name: str, folder: Path, weights: str, **settings: object) -> ModelConfig:
+        assert (name, weights) == ("hf-hub:timm/x.a1", "auto")
+        assert settings == {
+            "head": "ridge",
+            "image_size": 128,
+            "closer_looks": (0.5, 0.3),
+            "support_looks": 4,
+            "pooled": True,
+            "offline": True,
+            "accept_licence": False,
+        }
         write_model(folder, name=folder.name)
         return open_model(folder).config
 
@@ -187,7 +186,7 @@ def test_fetch_makes_a_model_and_adds_it(run, write_model, monkeypatch) -> None:
 def test_fetch_refuses_before_it_downloads(run, monkeypatch, arguments, words: str) -> None:
     from litecli.networks import model_folder
 
-    def fetched(*_: object) -> ModelConfig:
+    def fetched(*_: object, **settings: object) -> ModelConfig:
         raise AssertionError("it went on")
 
     monkeypatch.setattr(model_folder, "fetch", fetched)

@@ -99,7 +99,7 @@ def test_known_photos_are_learned_again_with_their_crops(
         np.testing.assert_array_equal(to_tensors(again.profile)[0][name], tensor)
     profile = first.profile
     task = (profile.embeddings, profile.photo_labels, 2)
-    check = check_support(*task, profile.looks, HEADS["ridge"], None, profile.crops)
+    check = check_support(*task, profile.greys, HEADS["ridge"], None, profile.crops)
     expected = HEADS["ridge"].fit(*task, crops=profile.crops, **check.options)
     np.testing.assert_array_equal(profile.head_params["weights"], expected["weights"])
     assert profile.temperature == check.temperature
@@ -141,7 +141,7 @@ def test_fetch_gives_a_model_closer_looks(tmp_path: Path) -> None:
     weights = str(tmp_path / "w.pth")
     fetch("test_byobnet", tmp_path / "two", weights, image_size=32, closer_looks=(0.6, 0.4))
     model = open_model(tmp_path / "two")
-    assert model.config.preprocess.crops == (model.config.preprocess.crop_pct, 0.6, 0.4)
+    assert model.config.preprocess.look_shares == (model.config.preprocess.crop_pct, 0.6, 0.4)
     inputs, strangers = stranger_inputs(model.config.preprocess), strangers_of(model)
     assert strangers is not None and inputs.shape[1] == 3
     features = np.stack([Encoder(model.folder).features(looks) for looks in inputs])

@@ -239,7 +239,7 @@ def test_a_profile_keeps_the_crops_where_there_are_any() -> None:
         photo_hashes=tuple(map(str, range(9))),
         photo_labels=LABELS,
         embeddings=features,
-        looks=np.zeros((9, profile.LOOK), np.int8),
+        greys=np.zeros((9, profile.GREY_SIDE**2), np.int8),
     )
     assert "crops" not in profile.to_tensors(plain)[0]
     assert profile.from_tensors(*profile.to_tensors(plain)).crops is None

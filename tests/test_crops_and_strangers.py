@@ -29,7 +29,7 @@ def test_what_is_unknown_is_learned_from_each_look_in_every_command(
     folder = write_objects({"keys": 3, "mug": 4})
     profile = adapt(folder, model, name="mine", head="ridge").profile
     task = (profile.embeddings, profile.photo_labels)
-    groups = same_shot.views(profile.looks, profile.photo_labels)
+    groups = same_shot.views(profile.greys, profile.photo_labels)
     others = strangers_of(model)
     by_looks, by_photos = (
         unknown_threshold(*task, groups, others, crops=crops) for crops in (profile.crops, None)
@@ -70,8 +70,8 @@ def test_what_is_said_of_strangers_is_learned_from_the_crops_too(counts: list[in
         rng = np.random.default_rng(seed)
         crops = (features[:, None] + rng.normal(size=(len(labels), 3, 24))).astype(np.float32)
         task = (features, labels)
-        looks = rng.integers(-64, 64, (len(labels), 256)).astype(np.int8)  # no two are one view
-        check = selfcheck.check_support(*task, len(counts), looks, None, strangers, crops)
+        greys = rng.integers(-64, 64, (len(labels), 256)).astype(np.int8)  # no two are one view
+        check = selfcheck.check_support(*task, len(counts), greys, None, strangers, crops)
         threshold = confidence.unknown_threshold(*task, groups, strangers, crops=crops)
         assert check.unknown_threshold == pytest.approx(threshold, abs=1e-6)
         rates = {}

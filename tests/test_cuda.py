@@ -13,7 +13,8 @@ from torch import Tensor
 
 from litecli import lite
 from litecli.audit import audit
-from litecli.audit.data import AuditSettings, drawn_tasks
+from litecli.audit.data import drawn_tasks
+from litecli.audit.settings import AuditSettings
 from litecli.config import Preprocess
 from litecli.evaluation import baselines, solvers
 from litecli.evaluation.defaults import BASELINES

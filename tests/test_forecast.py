@@ -6,7 +6,7 @@ import pytest
 from litecli.heads.heads import HEADS
 from litecli.personal import selfcheck
 
-from .small_features import World, looks_of
+from .small_features import World, greys_of
 
 
 def adapted(world: World, counts: list[int]) -> tuple[selfcheck.Check, float]:
@@ -14,7 +14,7 @@ def adapted(world: World, counts: list[int]) -> tuple[selfcheck.Check, float]:
     labels = np.repeat(np.arange(len(counts)), counts)
     features = world.shots(labels)
     head = HEADS["ridge"]
-    check = selfcheck.check_support(features, labels, len(counts), looks_of(len(labels)), head)
+    check = selfcheck.check_support(features, labels, len(counts), greys_of(len(labels)), head)
     asked = np.repeat(np.arange(len(counts)), 30)
     params = head.fit(features, labels, len(counts), **check.options)
     return check, float(np.mean(head.score(params, world.shots(asked)).argmax(1) == asked))

@@ -34,6 +34,7 @@ TORCH_FREE = {
         "pictures.overlaps",
         "pictures.training_data",
         "audit.data",
+        "audit.settings",
         "audit.plot",
         "training.events",
     ),
@@ -62,7 +63,8 @@ HOMES = {
 # What the files of cli/ may load before a command runs: --help answers at once.
 LIGHT = (
     *("typer", "litecli.cli", "litecli.errors", "litecli.config", "litecli.__version__"),
-    "litecli.evaluation.defaults",  # numbers alone, as litecli.config
+    # numbers and names alone, as litecli.config
+    *("litecli.evaluation.defaults", "litecli.audit.settings"),
 )
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")

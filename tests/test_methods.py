@@ -53,9 +53,9 @@ def test_photos_go_the_way_of_adapt(tiny_model: Model, write_objects: Callable[.
 
     dataset = read_dataset([write_objects({"keys": 3, "mug": 3})])
     encoder = Encoder(tiny_model.folder)
-    squares: dict[int, np.ndarray] = {}
-    features, usable = evaluation.encode_dataset(dataset, encoder, tiny_model, None, squares)
-    assert usable.all() and len(squares) == len(features) == 6
+    features, usable = evaluation.encode_dataset(dataset, encoder, tiny_model, None)
+    squares, decoded = evaluation.decode_dataset(dataset, tiny_model, None)
+    assert usable.all() and decoded.all() and len(squares) == len(features) == 6
     inputs = methods.square_inputs(torch_model(tiny_model.config.preprocess), squares)
     for number, path in enumerate(dataset.paths):
         pixels, _ = images.load_input(path, tiny_model.config.preprocess)
@@ -83,6 +83,13 @@ def test_baselines_name_easy_objects_and_say_what_they_cost(
     data = write_classes(tmp_path / "data", 5)
     model = with_torch(tiny_model, monkeypatch)
     labels: list[str] = []
+    encode, encoded = Encoder.encode, list[int]()
+
+    def counted(encoder: Encoder, pixels: np.ndarray) -> np.ndarray:
+        encoded.append(len(pixels))
+        return encode(encoder, pixels)
+
+    monkeypatch.setattr(Encoder, "encode", counted)
 
     def progress(label: str) -> Callable[[int, int], None]:
         labels.append(label)
@@ -96,6 +103,7 @@ def test_baselines_name_easy_objects_and_say_what_they_cost(
     assert (found.passes, found.adapt_macs) == (passes, passes * 8 * 1000)
     assert found.adapt_seconds > 0
     assert labels == (["Photos", "Tasks"] if baseline.on_photos else ["Photos"])
+    assert found.encoded == bool(encoded) == (not baseline.on_photos)  # no features that none uses
 
 
 @pytest.mark.parametrize(
@@ -165,7 +173,7 @@ def test_a_model_with_film_adapts_its_network_to_each_task(
     assert loaded.set_encoder is not None
     extra = count_macs(loaded.set_encoder, model.config.preprocess.image_size)
     found = evaluate(data, model, way=4, shots=2, query=3, tasks=4, head=head)
-    assert found.accuracy > 0.9 and found.head == (head or "auto")
+    assert found.accuracy > 0.9 and found.head == (head or "auto") and not found.encoded
     assert (found.passes, found.adapt_macs) == (1, 8 * (1000 + extra))
     assert found.adapt_parameters == 4 * 8 + 4 + 16  # a head, and a scale and a shift by channel
 

@@ -121,7 +121,7 @@ def test_what_is_loaded_is_what_was_written(written: Written) -> None:
     loaded = load_model(written.folder, written.opened.config)
     before, after = written.model.state_dict(), loaded.state_dict()
     assert set(before) == set(after)
-    for name in weights.counted_out(before):
+    for name in weights.without_counters(before):
         assert torch.equal(before[name], after[name]), name
     assert loaded.log_scale.item() == 1.25 and loaded.log_scale.requires_grad
     header = storage.read_metadata(written.folder / "model.safetensors")["litecli"]
@@ -136,7 +136,7 @@ def test_training_can_start_from_a_model(written: Written, source: str) -> None:
     built = backbone.build(config.architecture, str(where), side)
     assert built.architecture == config.architecture and built.preprocess.image_size == side
     before = written.model.network.state_dict()
-    for name, value in weights.counted_out(built.network.state_dict()).items():
+    for name, value in weights.without_counters(built.network.state_dict()).items():
         assert torch.equal(before[name], value), name
 
 

@@ -115,6 +115,22 @@ def test_a_profile_whose_model_is_gone_or_changed_says_which(
     assert error.fix.startswith("litecli adapt /photos/garage --name shed   ")
 
 
+def test_the_advice_is_for_the_file_that_was_asked_for(
+    tmp_path: Path, write_model: Callable[..., Path]
+) -> None:
+    mailed = tmp_path / "mailed.safetensors"
+    library.save_profile(make_profile(), file=mailed)
+    again = f"litecli adapt /photos/garage -o {mailed}   (learn it again)"
+    error = refusal(ExitCode.MISSING, library.model_of, library.load_profile(mailed))
+    assert error.fix.endswith(f"litecli models add DIR --name tiny   or: {again}")
+    library.add_model(write_model(tmp_path / "x"))
+    error = refusal(ExitCode.MISSING, library.model_of, library.load_profile(mailed))
+    assert "has changed" in error.what and error.fix == again
+    library.save_profile(make_profile())
+    error = refusal(ExitCode.MISSING, library.model_of, library.load_profile())
+    assert error.fix == "litecli adapt /photos/garage   (learn it again)"
+
+
 def test_a_folder_of_the_models_name_is_not_taken_for_it(
     tmp_path: Path, write_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A linear map behind a network's features: where it is put, that it learns, that it is kept."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import timm
 import torch
 
 from litecli import storage
-from litecli.config import ModelConfig, TrainConfig
+from litecli.cli.train_ranges import check
+from litecli.config import ModelConfig, NuisanceConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import open_model
 from litecli.networks import backbone
@@ -126,6 +128,21 @@ def test_its_power_is_the_one_that_it_learned_with(tmp_path: Path) -> None:
     with pytest.raises(LiteError, match=r"power 0[.]7") as caught:
         backbone.with_projection(built, 0.5)
     assert caught.value.code == ExitCode.USAGE
+
+
+def test_a_run_that_begins_from_one_need_not_ask_for_it(tmp_path: Path) -> None:
+    model, folder = projected_model(power=0.7), tmp_path / "own"
+    write_model(model, model_config("own", model, "protonets", "cosine"), folder, {})
+    shrunken = NuisanceConfig(photos=100)
+    run = TrainConfig(weights=str(folder), image_size=SIDE, feature_power=0.7, nuisance=shrunken)
+    built = initial_model(check(run), torch.device("cpu"), offline=True).backbone
+    assert built.projected and built.feature_power == 0.7
+    with pytest.raises(LiteError, match=r"power 0[.]7"):
+        initial_model(check(replace(run, feature_power=0.5)), torch.device("cpu"), offline=True)
+    shutil.rmtree(folder)
+    for weights in (str(folder), "auto", "none"):
+        with pytest.raises(LiteError, match="and there is none"):
+            check(TrainConfig(weights=weights, feature_power=0.7))
 
 
 @pytest.mark.parametrize(

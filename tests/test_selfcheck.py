@@ -10,7 +10,7 @@ from litecli.heads.heads import HEADS
 from litecli.heads.labelled import eigenbasis
 from litecli.personal import selfcheck
 
-from .small_features import DIM, World, looks_of
+from .small_features import DIM, World, greys_of
 
 
 def test_objects_with_few_views_are_held_out_in_step() -> None:
@@ -31,7 +31,7 @@ def test_the_check_is_as_many_heads_that_never_saw_the_photos(name: str) -> None
     labels = np.repeat(np.arange(5), counts)
     features = World(5, seed=3, noise=1.1).shots(labels)
     head = HEADS[name]
-    check = selfcheck.check_support(features, labels, 5, looks_of(len(labels)), head)
+    check = selfcheck.check_support(features, labels, 5, greys_of(len(labels)), head)
     together = selfcheck.turns(labels, check.groups)
     for photo in np.flatnonzero(check.named >= 0):
         rest = together != together[photo]
@@ -55,7 +55,7 @@ def test_confidence_is_calibrated(objects: int, photos: int, most: float) -> Non
     for seed in range(600 // objects):
         world = World(objects, seed, noise=0.8 + 0.1 * (seed % 8))
         features = world.shots(labels)
-        check = selfcheck.check_support(features, labels, objects, looks_of(len(labels)), head)
+        check = selfcheck.check_support(features, labels, objects, greys_of(len(labels)), head)
         params = head.fit(features, labels, objects, **check.options)
         answers = confidence.probabilities(
             head.score(params, world.shots(asked)), check.temperature
@@ -118,9 +118,9 @@ def test_withheld_objects_are_met_by_the_others_alone() -> None:
 
 def test_a_burst_decides_no_options_of_the_models_own_head() -> None:
     labels, head = np.repeat([0, 1, 2], 4), HEADS["ridge"]
-    features, looks = World(3, seed=1, noise=1.5).shots(labels), looks_of(12)
-    features[1::4], looks[1::4] = features[::4], looks[::4]
-    check = selfcheck.check_support(features, labels, 3, looks, head)
+    features, greys = World(3, seed=1, noise=1.5).shots(labels), greys_of(12)
+    features[1::4], greys[1::4] = features[::4], greys[::4]
+    check = selfcheck.check_support(features, labels, 3, greys, head)
     assert check.options == head.options(features, labels, 3, groups=check.groups)
     assert check.options != head.options(features, labels, 3)
 
@@ -129,7 +129,7 @@ def test_a_burst_decides_no_options_of_the_models_own_head() -> None:
 def test_three_of_an_objects_mistaken_photos_are_named(wrong: int, shown: str) -> None:
     labels = np.repeat([0, 1], 5)
     features = World(2, seed=0).shots(labels)
-    check = selfcheck.check_support(features, labels, 2, looks_of(10), HEADS["cosine"])
+    check = selfcheck.check_support(features, labels, 2, greys_of(10), HEADS["cosine"])
     mistaken = replace(check, named=np.array([1] * wrong + [0] * (5 - wrong) + [1] * 5))
     told = selfcheck.notes(mistaken, labels, ("a", "b"), tuple(map(str, range(10))), 0)
     assert told == [f'{wrong} photos look more like "b": {shown}']
@@ -158,11 +158,11 @@ def test_the_photos_are_factored_once_for_all_that_is_asked_of_them(monkeypatch,
         return real(matrix)
 
     monkeypatch.setattr(np.linalg, "eigh", eigh)
-    looks = looks_of(len(labels))
-    check = selfcheck.check_support(features, labels, 4, looks, None, strangers, crops)
+    greys = greys_of(len(labels))
+    check = selfcheck.check_support(features, labels, 4, greys, None, strangers, crops)
     assert len(factored) == 1
     monkeypatch.setattr(selfcheck, "Eigenbases", lambda: eigenbasis)
-    anew = selfcheck.check_support(features, labels, 4, looks, None, strangers, crops)
+    anew = selfcheck.check_support(features, labels, 4, greys, None, strangers, crops)
     assert len(factored) >= 6
     for one in fields(check):
         np.testing.assert_equal(getattr(check, one.name), getattr(anew, one.name), one.name)

@@ -33,7 +33,7 @@ def test_with_film_a_network_that_looked_often_looks_once(
     trained = run_setup.initial_model(config, torch.device("cpu"), offline=True)
     write_best(trained, config, tmp_path / "model", opened(config), "step 1", 5, [0.5])
     seen = open_model(tmp_path / "model").config.preprocess
-    assert (len(seen.crops), seen.support_looks > 0) == (looks, looks > 1)
+    assert (len(seen.look_shares), seen.support_looks > 0) == (looks, looks > 1)
 
 
 def test_a_card_names_the_network_that_was_trained(

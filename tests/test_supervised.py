@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from litecli.config import PretrainConfig, TrainConfig
 from litecli.networks import backbone
+from litecli.networks.inputs import standardised
 from litecli.networks.model import FewShotModel
-from litecli.pictures import augment
 from litecli.pictures.atlas import Atlas
 from litecli.tasks.episodes import Source
-from litecli.training import supervised, supervised_batches
+from litecli.training import image_pool, supervised, supervised_batches
 from litecli.training.teacher import LiveTeacher
 
 from .small_models import write_network
@@ -68,7 +68,7 @@ def test_composites_are_imitated_but_never_classified(config: TrainConfig, tmp_p
         nothing = batch._replace(labels=torch.full_like(batch.labels, supervised_batches.NO_LABEL))
         losses[mix] = float(stage.loss(batch) - stage.loss(nothing))
         kept = batch.labels != supervised_batches.NO_LABEL
-        inputs = augment.standardised(stage._lit(batch), model.backbone.preprocess)
+        inputs = standardised(stage._lit(batch), model.backbone.preprocess)
         logits = stage.extra["classifier"](model.network(inputs))
         if mix < 1:  # the mean over those that have a label
             expected = torch.nn.functional.cross_entropy(logits[kept], batch.labels[kept])
@@ -99,7 +99,7 @@ def test_a_student_sees_what_its_live_teacher_sees(config: TrainConfig, tmp_path
 
 
 def test_crops_of_large_images_may_be_a_small_part_of_them() -> None:
-    shares = supervised_batches.smallest_crops(np.array([0, 30, 64, 80, 400]))
+    shares = image_pool.smallest_crops(np.array([0, 30, 64, 80, 400]))
     np.testing.assert_allclose(shares, [0.4, 0.4, (40 / 64) ** 2, 0.25, 0.12])
 
 
@@ -136,9 +136,9 @@ def test_images_grow_in_the_last_half_of_the_supervised_stage(config: TrainConfi
 def test_balance_brings_small_collections_as_often_as_large_ones(config: TrainConfig) -> None:
     large = Source("large", ("a", "b"), (tuple(range(45)), tuple(range(45, 90))))
     small = Source("small", ("c",), (tuple(range(90, 100)),))
-    assert supervised_batches.image_shares([large, small], 0.0) is None
+    assert image_pool.image_shares([large, small], 0.0) is None
     for balance, share in ((1.0, 0.5), (0.5, 0.25)):  # sizes 90 and 10: their roots are 3 : 1
-        shares = supervised_batches.image_shares([large, small], balance)
+        shares = image_pool.image_shares([large, small], balance)
         assert shares is not None and len(shares) == 100
         np.testing.assert_allclose([shares.sum(), shares[90:].sum()], [1, share])
     config = replace(config, pretrain=replace(config.pretrain, balance=1.0, images=800, batch=8))

@@ -157,7 +157,7 @@ def test_evaluate_asks_about_photos_as_classify_does(
     assert plain.shape[1] == 2 and more.shape[1] == 5
     np.testing.assert_allclose(more[:, :2], plain, atol=1e-6)
     method = evaluation.choose_method(model, encoder, "ridge")
-    solver = method.solver(more, {})
+    solver = method.solver(more)
     np.testing.assert_array_equal(solver.features, more[:, :2].mean(axis=1))  # type: ignore[attr-defined]
 
 

@@ -14,9 +14,9 @@ from litecli.errors import ExitCode, LiteError
 from litecli.library.model_files import Model, open_model
 from litecli.networks import backbone
 from litecli.networks.encoder import Encoder
+from litecli.networks.inputs import standardised
 from litecli.photos import images
 from litecli.pictures import pixels
-from litecli.pictures.augment import standardised
 from litecli.training import teacher
 from litecli.training.teacher import KeptTeacher, LiveTeacher
 

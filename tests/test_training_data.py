@@ -17,7 +17,7 @@ from litecli.pictures import gpu_decoding, training_data
 from litecli.pictures.pixels import PixelStore
 from litecli.tasks import drawn_classes
 from litecli.tasks.episodes import Episode
-from litecli.training import episodic, run_setup, supervised_batches
+from litecli.training import episodic, image_pool, run_setup
 
 from .small_runs import SIDE, opened
 
@@ -142,7 +142,7 @@ def test_without_data_drawn_objects_are_the_classes(
 def test_a_store_is_read_as_the_stages_read_it(config: TrainConfig) -> None:
     data = opened(config)
     assert isinstance(data.store, PixelStore) and data.store.usable.all()
-    numbers, labels = supervised_batches.labelled_images(data.training)
+    numbers, labels = image_pool.labelled_images(data.training)
     assert np.bincount(labels).tolist() == [6, 6, 6, 6] and len(set(numbers.tolist())) == 24
 
 

@@ -1,8 +1,9 @@
 """How far each support gradient is from the exact one.
 
-audit.py    support gradients against the exact
-data.py     the tasks of an audit
-learner.py  the learner it examines
-moments.py  bias and spread, streamed
-plot.py     its picture
+settings.py  what an audit compares, without torch
+audit.py     support gradients against the exact
+data.py      the tasks of an audit
+learner.py   the learner it examines
+moments.py   bias and spread, streamed
+plot.py      its picture
 """

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from litecli import lite
-from litecli.audit.data import AuditData, AuditSettings
+from litecli.audit.data import AuditData
 from litecli.audit.moments import Moments, Row, length, over_tasks
+from litecli.audit.settings import AuditSettings
 from litecli.config import TrainConfig
 from litecli.lite import Subset
 from litecli.networks.model import FewShotModel

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from litecli.audit.settings import AuditSettings
 from litecli.config import EpisodeConfig
 from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.photos import images
@@ -17,19 +18,6 @@ from litecli.tasks.drawn_classes import drawn_dataset, drawn_image
 from litecli.tasks.episodes import Episode, Source, sample_episode
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class AuditSettings:
-    """The size of an audit."""
-
-    way: int  # classes of a task
-    support: int  # photos of a task's support set, about
-    query: int  # photos per class, at most
-    tasks: int
-    draws: int  # of each random gradient, in each task
-    lite_h: tuple[int, ...]
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from litecli.audit.settings import AUDITED
 from litecli.config import FILM_LEARNERS, LEARNERS, head_of_learner
 from litecli.errors import ExitCode, LiteError
 from litecli.library.model_library import Model
 from litecli.networks.backbone import from_model
 from litecli.networks.model import FewShotModel
 from litecli.networks.model_folder import load_model
+from litecli.networks.parts import shape_for
 
-AUDITED = tuple(learner for learner in LEARNERS if learner != "maml")
 USUAL_SIDE = 64  # pixels: quick, and the gradients compare as they do at full size
 
 
@@ -75,8 +76,7 @@ def _new_learner(found: Model, learner: str) -> FewShotModel:
 
 def _fits(model: FewShotModel, side: int) -> bool:
     try:
-        with torch.no_grad():
-            model.network(torch.zeros(1, 3, side, side))
-    except (AssertionError, RuntimeError):
+        shape_for(model.network, side)
+    except ValueError:
         return False
     return True

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from litecli.audit.settings import AUDITED, AuditSettings
 from litecli.cli.options import Common, command
 from litecli.cli.output import Output
 from litecli.cli.targets import check_target, start_of
-from litecli.config import LARGEST_SEED, LEARNERS
+from litecli.config import LARGEST_SEED
 from litecli.errors import ExitCode, LiteError
 
 if TYPE_CHECKING:
-    from litecli.audit.data import AuditData, AuditSettings
+    from litecli.audit.data import AuditData
     from litecli.audit.moments import Row
     from litecli.networks.model import FewShotModel
 
 COLUMNS = ("gradient", "H", "bias", "noise", "spread", "cosine", "biased")
 HEADER = ("part", *COLUMNS)  # of the CSV file
-LEARNER_NAMES = ", ".join(name for name in LEARNERS if name != "maml")
+DEFAULTS = AuditSettings()
 
 EXAMPLES = (
     "litecli audit",
@@ -47,24 +48,28 @@ def audit(
         str | None, typer.Option("--model", "-m", help="Model name or folder; else the current.")
     ] = None,
     learner: Annotated[
-        str | None, typer.Option(help=f"{LEARNER_NAMES}; else the model's own.")
+        str | None, typer.Option(help=f"{', '.join(AUDITED)}; else the model's own.")
     ] = None,
     lite_h: Annotated[
         str, typer.Option(help="Support photos back-propagated.", metavar="H,H,...")
-    ] = "5,10,20",
-    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = 5,
+    ] = ",".join(map(str, DEFAULTS.lite_h)),
+    way: Annotated[int, typer.Option(min=2, help="Classes of a task.")] = DEFAULTS.way,
     support: Annotated[
         int, typer.Option(min=2, max=100_000, help="About this many support photos per task.")
-    ] = 60,
-    query: Annotated[int, typer.Option(min=1, help="Query photos per class, at most.")] = 3,
-    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = 2,
-    draws: Annotated[int, typer.Option(min=2, help="Draws of each gradient, per task.")] = 30,
+    ] = DEFAULTS.support,
+    query: Annotated[
+        int, typer.Option(min=1, help="Query photos per class, at most.")
+    ] = DEFAULTS.query,
+    tasks: Annotated[int, typer.Option(min=1, help="Number of tasks.")] = DEFAULTS.tasks,
+    draws: Annotated[
+        int, typer.Option(min=2, help="Draws of each gradient, per task.")
+    ] = DEFAULTS.draws,
     image_size: Annotated[
         int | None, typer.Option(min=32, max=1024, help="Pixels of a side; else at most 64.")
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=LARGEST_SEED, help="Everything random follows from it.")
-    ] = 0,
+    ] = DEFAULTS.seed,
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the table to this CSV file.")
     ] = None,
@@ -91,22 +96,22 @@ def audit(
     out, device = common.out, resolve_device(common.device)
     found = library.find_model(model)
     opened, new = open_learner(found, learner, image_size, seed)
-    settings = audit_data.AuditSettings(way, support, query, tasks, draws, sizes, seed)
+    settings = AuditSettings(way, support, query, tasks, draws, sizes, seed)
     side = opened.backbone.preprocess.resize_side
     if data is None:
-        tasks_of = audit_data.drawn_tasks(settings, side)
+        examined = audit_data.drawn_tasks(settings, side)
     else:
-        tasks_of = audit_data.photo_tasks(data, settings, side, out.progress("Photos"))
+        examined = audit_data.photo_tasks(data, settings, side, out.progress("Photos"))
     name = learner or found.config.learner
-    say_what(out, opened, tasks_of, settings)
+    say_what(out, opened, examined, settings)
     if new:
         out.say(f"Note: {found.name} has no {name} learner; this one is new and random.")
-    rows = engine.audit(opened.to(device), tasks_of, settings, out.progress("Gradients"))
+    rows = engine.audit(opened.to(device), examined, settings, out.progress("Gradients"))
 
-    title = f"{found.name}, {name}; {tasks_of.summary()}"
+    title = f"{found.name}, {name}; {examined.summary()}"
     if out.json:
-        facts = {"model": found.name, "learner": name, "data": tasks_of.name}
-        facts |= {"new_learner": new, **asdict(settings), "skipped": tasks_of.skipped}
+        facts = {"model": found.name, "learner": name, "data": examined.name}
+        facts |= {"new_learner": new, **asdict(settings), "skipped": examined.skipped}
         facts["image_size"] = opened.backbone.preprocess.image_size
         records = [row_record(row) for row in rows]
         out.record({"schema": "litecli.audit/1", **facts, "rows": records})

@@ -77,7 +77,7 @@ def choose_engine(
         torch.set_num_threads(1)
     common.out.detail(f"torch runs the network, on {device}")
     preprocess = model.config.preprocess
-    looks = len(preprocess.crops) + preprocess.support_looks
+    looks = len(preprocess.look_shares) + preprocess.support_looks
     together = max(1, CUDA_TOGETHER // looks) if device == "cuda" else 1
     return Engine(lambda: _torch_encoder(model, device), together)
 

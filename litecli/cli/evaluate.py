@@ -21,7 +21,7 @@ from litecli.cli.targets import check_target
 from litecli.cli.texts import counted, duration
 from litecli.config import LARGEST_SEED
 from litecli.errors import ExitCode, LiteError
-from litecli.evaluation.defaults import BASELINES, Baseline, EvaluateDefaults
+from litecli.evaluation.defaults import BASELINES, Baseline, EvaluateDefaults, runs_in_torch
 
 if TYPE_CHECKING:
     from litecli.evaluation.evaluation import Evaluation
@@ -116,7 +116,7 @@ def evaluate(
     from litecli.evaluation import evaluation
 
     found = library.find_model(model)
-    if not ((chosen is not None and chosen.on_photos) or (chosen is None and found.config.film)):
+    if not runs_in_torch(found.config, head, chosen):
         on_the_processor(common, "this evaluation")
     result = evaluation.evaluate(
         data,
@@ -199,10 +199,10 @@ def show(out: Output, result: "Evaluation", model: str, csv_file: Path | None) -
     way = f"baseline {result.baseline}" if result.baseline else f"head {result.head}"
     out.result(f"  model   {model}, {way}; {used}{unused}")
     passes = "1 forward pass" if result.passes == 1 else f"{result.passes} forward passes"
-    speed = f"{result.images_per_second:.1f} photos/s"
+    read = "decoded and encoded" if result.encoded else "decoded"
     cost = f"{duration(result.adapt_seconds)}, {result.adapt_macs / 1e9:.2f} GMACs, {passes}"
     cost += f", {counted(result.adapt_parameters, 'parameter')} set"
-    out.result(f"  to adapt   {cost}; {speed} decoded and encoded")
+    out.result(f"  to adapt   {cost}; {result.images_per_second:.1f} photos/s {read}")
     if csv_file is not None:
         append_csv(csv_file, record)
         out.say(f"Appended to {csv_file}")

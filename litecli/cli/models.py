@@ -176,13 +176,13 @@ def fetch(
             network,
             folder,
             weights,
-            head,
-            image_size,
-            tuple(closer_look or ()),
-            common.offline,
-            pooled,
-            accept_license,
-            support_looks,
+            head=head,
+            image_size=image_size,
+            closer_looks=tuple(closer_look or ()),
+            support_looks=support_looks,
+            pooled=pooled,
+            offline=common.offline,
+            accept_licence=accept_license,
         )
         made = library.add_model(folder, name, replace=replace)
     _done(common, made, f"was made in {made.folder}")

@@ -2,6 +2,7 @@
 
 import difflib
 from operator import attrgetter
+from pathlib import Path
 
 from litecli.config import (
     GRADIENTS,
@@ -79,6 +80,19 @@ ABOVE = ("lr", "pretrain.lr", "nuisance.strength", "imitation.power")
 
 def check(config: TrainConfig) -> TrainConfig:
     """The config, if every setting is in its range; LiteError (USAGE) names flag and range."""
+    _check_choices(config)
+    _check_names(config)
+    _check_ranges(config)
+    _check_supervised(config)
+    _check_projection(config)
+    _check_imitation(config)
+    _check_learner(config)
+    _check_memory(config)
+    _check_spans(config)
+    return config
+
+
+def _check_choices(config: TrainConfig) -> None:
     for name, allowed in CHOICES.items():
         value = getattr(config, name)
         if value not in allowed:
@@ -89,6 +103,10 @@ def check(config: TrainConfig) -> TrainConfig:
                 f"--{name} takes {', '.join(allowed)}.",
                 code=ExitCode.USAGE,
             )
+
+
+def _check_names(config: TrainConfig) -> None:
+    """Names of files, folders and models: the recipe has to hold them."""
     teachers = (*config.pretrain.teacher, *config.imitation.teacher)
     paths = (*config.data, config.val, config.out, config.weights, *teachers)
     for path in paths:
@@ -106,6 +124,9 @@ def check(config: TrainConfig) -> TrainConfig:
                 "give it another name",
                 code=ExitCode.USAGE,
             )
+
+
+def _check_ranges(config: TrainConfig) -> None:
     for name, (least, most, flag) in RANGES.items():
         value = attrgetter(name)(config)
         # No number is not in any range: NaN compares as False.
@@ -114,6 +135,10 @@ def check(config: TrainConfig) -> TrainConfig:
             span = f"above {least}, at most {most}" if name in ABOVE else span
             shown = f"{value:g}" if isinstance(value, float) else f"{value}"
             raise LiteError(f"{flag} {shown} is out of range: {span}.", code=ExitCode.USAGE)
+
+
+def _check_supervised(config: TrainConfig) -> None:
+    """The supervised stage, and what of it is for teachers."""
     live = config.pretrain.teacher and not config.pretrain.teacher_views
     for name, why in (
         ("mix", "A composite has no label of its own, and is never made twice."),
@@ -133,13 +158,28 @@ def check(config: TrainConfig) -> TrainConfig:
             "--pretrain-images 100000, or leave --teacher out",
             code=ExitCode.USAGE,
         )
-    if config.nuisance != NuisanceConfig() and not (config.nuisance.photos and config.projection):
+
+
+def _check_projection(config: TrainConfig) -> None:
+    """What is for a projection: of this run, or of the model that it begins from."""
+    projected = config.projection or _has_projection(config.weights)
+    if config.nuisance != NuisanceConfig() and not (config.nuisance.photos and projected):
         raise LiteError(
             "The stage of [nuisance] looks at photos to start a projection.",
             "It needs both.",
             "photos = 3200 in [nuisance], and --projection",
             code=ExitCode.USAGE,
         )
+    if config.feature_power != 1 and not projected:
+        raise LiteError(
+            f"--feature-power {config.feature_power:g} is for a projection, and there is none.",
+            "It takes the features to this power before it maps them.",
+            f"--projection --feature-power {config.feature_power:g}",
+            code=ExitCode.USAGE,
+        )
+
+
+def _check_imitation(config: TrainConfig) -> None:
     if not config.imitation.teacher and config.imitation != ImitationConfig():
         raise LiteError(
             "The tasks of [imitation] need a teacher to answer them.",
@@ -153,6 +193,10 @@ def check(config: TrainConfig) -> TrainConfig:
             "--learner protonets with --gradient lite, or no [imitation]",
             code=ExitCode.USAGE,
         )
+
+
+def _check_learner(config: TrainConfig) -> None:
+    """What does not go with a learner."""
     if config.learner == "maml" and config.backbone_lr == 0:
         raise LiteError(
             "maml with --backbone-lr 0 learns nothing: all that it has is the network.",
@@ -171,17 +215,16 @@ def check(config: TrainConfig) -> TrainConfig:
             fix="--learner cnaps, or --head cosine",
             code=ExitCode.USAGE,
         )
-    if config.feature_power != 1 and not config.projection:
-        raise LiteError(
-            f"--feature-power {config.feature_power:g} is for a projection, and there is none.",
-            "It takes the features to this power before it maps them.",
-            f"--projection --feature-power {config.feature_power:g}",
-            code=ExitCode.USAGE,
-        )
+
+
+def _check_memory(config: TrainConfig) -> None:
     if config.memory:
         from litecli import memory
 
         memory.read_size(config.memory)
+
+
+def _check_spans(config: TrainConfig) -> None:
     for flag, least, most in (
         ("--way", config.episodes.way_min, config.episodes.way_max),
         ("--support", config.episodes.support_min, config.episodes.support_max),
@@ -192,4 +235,10 @@ def check(config: TrainConfig) -> TrainConfig:
                 fix=f"{flag} {most}-{least}",
                 code=ExitCode.USAGE,
             )
-    return config
+
+
+def _has_projection(weights: str) -> bool:
+    """Whether the weights are a model's that has a projection already."""
+    from litecli.library import model_files
+
+    return weights not in ("auto", "none") and model_files.has_projection(Path(weights))

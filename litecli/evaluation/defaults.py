@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from litecli.config import ModelConfig
+
 
 @dataclass(frozen=True)
 class EvaluateDefaults:
@@ -33,3 +35,13 @@ BASELINES = {
         Baseline("maml", 15, 1e-3, on_photos=True),
     )
 }
+
+
+def runs_in_torch(config: ModelConfig, head: str | None, baseline: Baseline | None) -> bool:
+    """Whether a model's way to adapt, or the baseline's, runs in torch and so on any device.
+
+    Gradient steps on photos do, those too that a model of maml was trained with, and FiLM.
+    """
+    if baseline is not None:
+        return baseline.on_photos
+    return bool(config.film) or (config.inner_steps > 0 and head is None)

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,8 @@ class Evaluation:
     passes: int  # over the support set; a gradient step is three forward passes
     looks: int  # at each photo, of the model's own `model_looks`
     model_looks: int
-    images_per_second: float  # decoded and encoded
+    images_per_second: float  # decoded, and encoded
+    encoded: bool  # ahead of the tasks; False: each sends its own photos through the network
 
 
 def evaluate(
@@ -78,15 +79,18 @@ def evaluate(
     one_source(dataset, folder, way)  # too few classes: say so before any photo is read
     encoder = Encoder(model.folder)
     method = choose_method(model, encoder, head, lam, baseline, device)
-    squares: dict[int, np.ndarray] | None = {} if method.needs_photos else None
     started = time.perf_counter()
     shown = progress("Photos") if progress else None
-    crops, usable = encode_dataset(dataset, encoder, model, shown, squares, method.support_looks)
+    seen, usable = (
+        decode_dataset(dataset, model, shown)
+        if method.needs_photos
+        else encode_dataset(dataset, encoder, model, shown, method.support_looks)
+    )
     rate = int(usable.sum()) / max(time.perf_counter() - started, 1e-9)
     source = one_source(dataset.keep(usable), folder, way)
     check_shots(source, folder, shots)
 
-    solver = method.solver(crops, squares or {})
+    solver = method.solver(seen)
     accuracies, seconds, sizes, numbers = [], [], [], []
     shown = progress("Tasks") if progress and method.needs_photos else None
     for k in range(tasks):
@@ -119,8 +123,9 @@ def evaluate(
         adapt_parameters=int(np.median(numbers)),
         passes=method.passes,
         looks=method.looks,
-        model_looks=len(model.config.preprocess.crops),
+        model_looks=len(model.config.preprocess.look_shares),
         images_per_second=rate,
+        encoded=not method.needs_photos,
     )
 
 
@@ -167,36 +172,56 @@ def encode_dataset(
     encoder: Encoder,
     model: Model,
     progress: Progress | None,
-    squares: dict[int, np.ndarray] | None = None,
     support_looks: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [n, looks, D] of every photo, and which could be read, bool [n].
 
-    So many `support_looks` follow the model's own looks. `squares` is given the decoded photos by
-    number, uint8 [S, S, 3].
+    So many `support_looks` follow the model's own looks.
     """
     preprocess = model.config.preprocess
 
-    def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    def encoded(path: Path) -> np.ndarray:
+        looks, _ = images.load_looks(path, preprocess, support_looks)
+        return encoder.encode(images.to_input(looks, preprocess))
+
+    count, num_looks = len(dataset.paths), len(preprocess.look_shares) + support_looks
+    features = np.zeros((count, num_looks, model.config.num_features), np.float32)
+    usable = np.zeros(count, bool)
+    for n, found in _each_usable(encoded, dataset.paths, progress):
+        features[n], usable[n] = found, True
+    return features, usable
+
+
+def decode_dataset(
+    dataset: Dataset, model: Model, progress: Progress | None
+) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """The model's first look at every photo, uint8 [S, S, 3] by number; and as `encode_dataset`."""
+
+    def square(path: Path) -> np.ndarray:
+        return images.load_looks(path, model.config.preprocess)[0][0]
+
+    squares = dict(_each_usable(square, dataset.paths, progress))
+    usable = np.zeros(len(dataset.paths), bool)
+    usable[list(squares)] = True
+    return squares, usable
+
+
+def _each_usable(
+    read: Callable[[Path], np.ndarray], paths: Sequence[Path], progress: Progress | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The number of every photo that can be used, and what `read`, in threads, makes of it."""
+
+    def attempt(path: Path) -> np.ndarray | None:
         try:
-            looks, _ = images.load_looks(path, preprocess, support_looks)
+            return read(path)
         except PhotoError:
             return None
-        return looks[0], encoder.encode(images.to_input(looks, preprocess))
 
-    count = len(dataset.paths)
-    shape = (count, len(preprocess.crops) + support_looks, model.config.num_features)
-    features = np.zeros(shape, np.float32)
-    usable = np.zeros(count, bool)
-    for n, seen in enumerate(in_order(read, dataset.paths)):
-        if seen is not None:
-            square, features[n] = seen
-            usable[n] = True
-            if squares is not None:
-                squares[n] = square
+    for n, found in enumerate(in_order(attempt, paths)):
+        if found is not None:
+            yield n, found
         if progress is not None:
-            progress(n + 1, count)
-    return features, usable
+            progress(n + 1, len(paths))
 
 
 def solve_task(solver: TaskSolver, episode: Episode) -> tuple[float, float, int]:

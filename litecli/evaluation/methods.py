@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,9 +26,9 @@ CHUNK = TrainConfig.chunk  # photos that go through the network at once
 PASSES_PER_STEP = 3  # one forwards; backwards, one to the activations and one to the weights
 BLANKS = 10  # timed photos; their median counts
 
-Squares = Mapping[int, np.ndarray]  # photo number -> uint8 [S, S, 3]
-# Features [n, looks, D] of all photos, their squares -> the solver.
-MakeSolver = Callable[[np.ndarray, Squares], TaskSolver]
+Decoded = Mapping[int, np.ndarray]  # photo number -> uint8 [S, S, 3]
+# Features [n, looks, D] of all photos, or their squares where it `needs_photos` -> the solver.
+MakeSolver = Callable[[Any], TaskSolver]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Method:
     head: str
     solver: MakeSolver
     passes: int  # of the network, over each look
-    needs_photos: bool = False  # the decoded ones, not only their features
+    needs_photos: bool = False  # the decoded ones, in place of their features
     other_macs: int = 0  # beside the network's
     seconds_ahead: float = 0.0  # of the work that is done once for all tasks
     looks: int = 1  # at a photo
@@ -83,11 +84,11 @@ def choose_method(
 
 
 def _frozen(head: str, fit: Fit, encoder: Encoder, model: Model, support_looks: int = 0) -> Method:
-    size, looks = model.config.preprocess.image_size, len(model.config.preprocess.crops)
+    size, looks = model.config.preprocess.image_size, len(model.config.preprocess.look_shares)
     blank = np.zeros((looks + support_looks, 3, size, size), np.float32)
     seconds = _median_seconds(lambda: encoder.features(blank))
 
-    def solver(crops: np.ndarray, _: Squares) -> TaskSolver:
+    def solver(crops: np.ndarray) -> TaskSolver:
         several = crops if crops.shape[1] > 1 else None
         return FrozenFeatures(crops[:, :looks].mean(axis=1), fit, several)
 
@@ -102,7 +103,7 @@ def _film(model: FewShotModel, head: str, fit: Fit) -> Method:
     def embed_one() -> None:
         model.embed(blank).cpu()
 
-    def solver(_: np.ndarray, squares: Squares) -> TaskSolver:
+    def solver(squares: Decoded) -> TaskSolver:
         inputs = square_inputs(model, squares)
         return solvers.film_features(model, inputs, np.array(sorted(squares)), fit, CHUNK)
 
@@ -116,7 +117,7 @@ def _steps_on_photos(model: Model, baseline: Baseline, device: str) -> Method:
     make = baselines.maml_solver if baseline.name == "maml" else baselines.finetune_film
     passes = PASSES_PER_STEP * baseline.steps
 
-    def solver(_: np.ndarray, squares: Squares) -> TaskSolver:
+    def solver(squares: Decoded) -> TaskSolver:
         return make(network, square_inputs(network, squares), baseline, CHUNK)
 
     return Method("linear", solver, passes, needs_photos=True)
@@ -127,7 +128,7 @@ def _loaded(model: Model, device: str) -> FewShotModel:
     return load_model(model.folder, model.config).to(place)
 
 
-def square_inputs(model: FewShotModel, squares: Squares) -> Inputs:
+def square_inputs(model: FewShotModel, squares: Decoded) -> Inputs:
     """Inputs of photos by number: the first look at each, that `images.load_looks` gave."""
 
     def inputs(numbers: np.ndarray) -> torch.Tensor:

@@ -22,6 +22,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.library.data_folder import is_file, quoted
 
 _FILES = (WEIGHTS_FILE, ENCODER_GRAPH)  # the fingerprint is over these
+_AGAIN = "fetch or add it again: litecli models --help"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ def architecture_in(folder: Path) -> str | None:
         return None
 
 
+def has_projection(folder: Path) -> bool:
+    """Whether a folder holds a litecli model with a projection behind its network."""
+    if (folder / "config.json").exists():  # timm's local directory
+        return False
+    try:
+        return read_config(folder).projected
+    except LiteError:
+        return False
+
+
 def read_config(folder: Path) -> ModelConfig:
     """What a model folder says of itself.
 
@@ -84,10 +95,23 @@ def read_config(folder: Path) -> ModelConfig:
 
 def damaged_model(folder: Path, why: str) -> LiteError:
     """The error (MISSING) of a model whose files are there but cannot be right."""
+    what = f"The model in {folder} is damaged."
+    return LiteError(what, why, _AGAIN, code=ExitCode.MISSING)
+
+
+def incomplete_model(folder: Path, tensor: str) -> LiteError:
+    """The error (MISSING) of a model whose file lacks a tensor."""
+    what = f"The model in {folder} has no {tensor}."
+    why = "Its config promises more than its file holds."
+    return LiteError(what, why, _AGAIN, code=ExitCode.MISSING)
+
+
+def unusable_model(folder: Path, how: str, why: str) -> LiteError:
+    """The error (MISSING) of a model that cannot be loaded, run or used, which is `how`."""
     return LiteError(
-        f"The model in {folder} is damaged.",
+        f"The model in {folder} cannot be {how}.",
         why,
-        "fetch or add it again: litecli models --help",
+        "litecli models list   (and pick another: litecli models use NAME)",
         code=ExitCode.MISSING,
     )
 

@@ -50,10 +50,7 @@ def find_model(name: str | Path | None = None) -> Model:
 
 
 def _named_model(name: str) -> Model:
-    folders = _folders()
-    if name not in folders:
-        raise not_found("model", name, sorted(folders), f"litecli models fetch {quoted(name)}")
-    return open_model(folders[name], name)
+    return open_model(_folder_of(name, fix=f"litecli models fetch {quoted(name)}"), name)
 
 
 def model_path(name: str | None = None) -> Path:
@@ -76,10 +73,7 @@ def list_models() -> list[tuple[Model, bool, bool]]:
 
 def use_model(name: str) -> Model:
     """Make a model the one that `adapt` uses; raises LiteError (MISSING) as `find_model`."""
-    folders = _folders()
-    if name not in folders:
-        raise not_found("model", name, sorted(folders), "litecli models list")
-    model = open_model(folders[name], name)
+    model = open_model(_folder_of(name), name)
     set_current("model", name)
     return model
 
@@ -133,10 +127,8 @@ def remove_model(name: str) -> Path:
 
     Raises LiteError: MISSING (no such model), USAGE (it is shipped with litecli), MACHINE.
     """
-    folders = _folders()
-    if name not in folders:
-        raise not_found("model", name, sorted(folders), "litecli models list")
-    if folders[name].parent != _own_folder():
+    folder = _folder_of(name)
+    if folder.parent != _own_folder():
         raise LiteError(
             f"The model {name} comes with litecli and stays.",
             fix="litecli models use NAME   (to work with another one)",
@@ -144,15 +136,15 @@ def remove_model(name: str) -> Path:
         )
     with _changing(name):
         try:
-            _delete(folders[name])
+            _delete(folder)
         except OSError as error:
             raise LiteError(
-                f"Cannot delete {folders[name]} ({storage.plain_reason(error)}).",
+                f"Cannot delete {folder} ({storage.plain_reason(error)}).",
                 code=ExitCode.MACHINE,
             ) from error
     if state().get("model") == name:
         set_current("model", None)
-    return folders[name]
+    return folder
 
 
 def model_of(profile: Profile, model: str | Path | None = None) -> Model:
@@ -174,7 +166,7 @@ def model_of(profile: Profile, model: str | Path | None = None) -> Model:
             error.why,
             f"litecli models fetch {quoted(profile.model_name)}   or, if it was your own: "
             f"litecli models add DIR --name {quoted(profile.model_name)}   "
-            f"or: {learn_again(profile.folder, profile.name)}",
+            f"or: {learn_again(profile.folder, profile.name, profile.file)}",
             code=ExitCode.MISSING,
         ) from error
     check_same_model(profile, found)
@@ -190,7 +182,7 @@ def check_same_model(profile: Profile, model: Model) -> None:
             if same_name
             else f'Profile "{profile.name}" was learned on {profile.model_name}, not {model.name}.',
             "The features of one model mean nothing to another.",
-            learn_again(profile.folder, profile.name),
+            learn_again(profile.folder, profile.name, profile.file),
             code=ExitCode.MISSING,
         )
 
@@ -206,6 +198,14 @@ def _folders() -> dict[str, Path]:
         # os.path: one model that may not be looked at does not hide the others.
         folders |= {f.name: f for f in entries(place) if os.path.exists(f / WEIGHTS_FILE)}  # noqa: PTH110
     return {name: folder for name, folder in folders.items() if not name.startswith(".")}
+
+
+def _folder_of(name: str, fix: str = "litecli models list") -> Path:
+    """The folder of the model of that name; LiteError (MISSING) with `fix` where there is none."""
+    folders = _folders()
+    if name not in folders:
+        raise not_found("model", name, sorted(folders), fix)
+    return folders[name]
 
 
 def _current_name() -> str | None:

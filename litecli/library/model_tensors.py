@@ -6,8 +6,8 @@ import numpy as np
 
 from litecli import storage
 from litecli.config import WEIGHTS_FILE
-from litecli.errors import ExitCode, LiteError
-from litecli.library.model_files import Model, damaged_model
+from litecli.errors import LiteError
+from litecli.library.model_files import Model, damaged_model, incomplete_model
 
 
 def model_tensors(
@@ -21,12 +21,7 @@ def model_tensors(
     tensors, _ = storage.read_tensors(model.folder / WEIGHTS_FILE, wanted)
     missing = [prefix + part for part in parts if prefix + part not in tensors]
     if missing:
-        raise LiteError(
-            f"The model in {model.folder} has no {missing[0]}.",
-            "Its config promises more than its file holds.",
-            "fetch or add it again: litecli models --help",
-            code=ExitCode.MISSING,
-        )
+        raise incomplete_model(model.folder, missing[0])
     return {wanted[name]: tensor for name, tensor in tensors.items()}
 
 

@@ -7,6 +7,7 @@ safetensors file without code or time stamps, so the same photos give the same b
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from litecli.config import PROFILE_KEY, PROFILE_SCHEMA
 
 _TEXT_FIELDS = ("name", "model_name", "model_folder", "model_fingerprint", "head", "folder")
 _NUMBER_FIELDS = ("temperature", "unknown_threshold")
-LOOK = 256  # numbers of a photo's look
+GREY_SIDE = 16  # a photo's greys are so many across, and down
 _LIST_FIELDS = ("labels", "photo_paths", "photo_hashes")
 
 
@@ -45,13 +46,15 @@ class Profile:
     photo_hashes: tuple[str, ...]  # N, sha256 of the file's bytes
     photo_labels: np.ndarray  # int64 [N], index into `labels`
     embeddings: np.ndarray  # float32 [N, D]
-    looks: np.ndarray  # int8 [N, 256], the photo as 16 x 16 greys; see same_shot.look
+    greys: np.ndarray  # int8 [N, 256], the photo as 16 x 16 of them; see same_shot.greys_of
     check: dict[str, Any] = field(default_factory=dict)  # JSON-ready; see selfcheck.Check.to_dict
     thumbnails: dict[str, bytes] = field(default_factory=dict)  # photo hash -> JPEG; may be empty
     # Where the model looks several times: each look's features at length 1, float16 [N, V, D].
     crops: np.ndarray | None = None
     # With FiLM: the model's tensors that have other values for these photos, by name.
     film: dict[str, np.ndarray] = field(default_factory=dict)
+    # Where it was read, if not among those kept by name; no part of the file, which may be moved.
+    file: Path | None = None
 
 
 def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -59,7 +62,7 @@ def to_tensors(profile: Profile) -> tuple[dict[str, np.ndarray], dict[str, str]]
     tensors = {f"head.{name}": np.asarray(array) for name, array in profile.head_params.items()}
     tensors |= {f"film.{name}": array for name, array in profile.film.items()}
     tensors["embeddings"] = profile.embeddings
-    tensors["looks"] = profile.looks
+    tensors["looks"] = profile.greys
     if profile.crops is not None:
         tensors["crops"] = profile.crops
     tensors["photo_labels"] = profile.photo_labels
@@ -99,7 +102,7 @@ def from_tensors(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
             check=header["check"],
             photo_labels=tensors["photo_labels"],
             embeddings=tensors["embeddings"],
-            looks=tensors["looks"],
+            greys=tensors["looks"],
             crops=tensors.get("crops"),
             head_params=_with_prefix(tensors, "head."),
             film=_with_prefix(tensors, "film."),
@@ -134,16 +137,18 @@ def _text(value: Any) -> str:
 
 
 def _check_consistent(profile: Profile) -> None:
-    num_photos, looks = len(profile.photo_paths), profile.looks
-    per_photo = (profile.photo_hashes, profile.photo_labels, profile.embeddings, looks)
+    num_photos, greys = len(profile.photo_paths), profile.greys
+    per_photo = (profile.photo_hashes, profile.photo_labels, profile.embeddings, greys)
     shapes = [
         values.shape if isinstance(values, np.ndarray) else (len(values),) for values in per_photo
     ]
     dims = [len(shape) for shape in shapes]
     if dims != [1, 1, 2, 2] or {shape[0] for shape in shapes} != {num_photos} or num_photos == 0:
         raise ValueError(f"it lists {num_photos} photos but holds {shapes}")
-    if profile.photo_labels.dtype.kind != "i" or looks.dtype != np.int8 or looks.shape[1] != LOOK:
-        raise ValueError("its labels or looks have the wrong type or shape")
+    if profile.photo_labels.dtype.kind != "i":
+        raise ValueError("its labels have the wrong type")
+    if greys.dtype != np.int8 or greys.shape[1] != GREY_SIDE**2:
+        raise ValueError("its greys have the wrong type or shape")
     used = set(profile.photo_labels.tolist())
     if used != set(range(len(profile.labels))) or len(set(profile.labels)) != len(profile.labels):
         raise ValueError("its photos and its objects do not match")

@@ -6,7 +6,7 @@ home()/profiles/previous/NAME.undo          the version to go back from, while u
 """
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from litecli import storage
@@ -103,8 +103,9 @@ def load_profile(name: str | Path | None = None) -> Profile:
 
 def read_profile(path: Path, name: str) -> Profile:
     """Read one profile file; `name` is what the errors call it. Raises as `load_profile`."""
+    file = None if path == saved_path(name) else path
     try:
-        return from_tensors(*storage.read_tensors(path))
+        return replace(from_tensors(*storage.read_tensors(path)), file=file)
     except NewerFormatError as error:
         raise LiteError(
             f'Profile "{name}" was saved by a newer litecli.',
@@ -116,27 +117,23 @@ def read_profile(path: Path, name: str) -> Profile:
         raise LiteError(
             f'Profile "{name}" was saved by an older litecli.',
             str(error),
-            _learn_again(path, name),
+            learn_again(photo_folder(path), name, file),
             code=ExitCode.MISSING,
         ) from error
     except (storage.DamagedFileError, ValueError) as error:
         # Whole, but with no word of photos: a model, say, which "learn it again" would replace.
         another = isinstance(error, ValueError) and photo_folder(path) is None
-        if path != saved_path(name) and (another or not path.name.endswith(_SUFFIX)):
+        if file is not None and (another or not file.name.endswith(_SUFFIX)):
             raise LiteError(
                 f"{path} is not a profile.",
                 f"A profile is a file that litecli adapt wrote, NAME{_SUFFIX}.",
                 "litecli profiles list",
                 code=ExitCode.MISSING,
             ) from error
-        fix = _learn_again(path, name)
-        if path == saved_path(name) and is_file(previous_path(name)):
+        fix = learn_again(photo_folder(path), name, file)
+        if file is None and is_file(previous_path(name)):
             fix += f"   or: litecli profiles undo {quoted(name)}"
         raise damaged_profile(name, f"{path}: {getattr(error, 'why', error)}", fix) from error
-
-
-def _learn_again(path: Path, name: str) -> str:
-    return learn_again(photo_folder(path), name, None if path == saved_path(name) else path)
 
 
 def photo_folder(path: Path) -> str | None:

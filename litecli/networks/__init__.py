@@ -2,6 +2,7 @@
 
 encoder.py        photos to features by onnxruntime
 torch_encoder.py  the same by torch, for CUDA
+inputs.py         pixels as a network takes them, in torch
 backbone.py       any timm network with weights, as features
 timm_networks.py  timm's networks by name
 parts.py          its maps, norms, cost, and its head

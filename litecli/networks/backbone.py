@@ -42,6 +42,7 @@ def build(
     name: str,
     weights: str = "auto",
     image_size: int | None = None,
+    *,
     offline: bool = False,
     pooled: bool = False,
 ) -> Backbone:

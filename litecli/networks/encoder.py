@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 
 from litecli.config import ENCODER_GRAPH
-from litecli.errors import ExitCode, LiteError
+from litecli.library.model_files import unusable_model
 
 
 class Encoder:
@@ -45,28 +45,24 @@ class Encoder:
                 str(model_folder / graph), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's exceptions share no base of their own
-            raise self._unusable("loaded", str(error)) from error
+            raise unusable_model(model_folder, "loaded", _first_line(error)) from error
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Features float32 [B, D] of images float32 [B, 3, S, S]; raises LiteError (MISSING)."""
         try:
             (features,) = self._session.run(["features"], {"images": images})
         except Exception as error:  # as above
-            raise self._unusable("run", str(error)) from error
+            raise unusable_model(self._folder, "run", _first_line(error)) from error
         features = np.asarray(features)
         if features.ndim != 2 or len(features) != len(images) or not np.isfinite(features).all():
             why = "Its features contain NaN or infinity, or are not one row an image."
-            raise self._unusable("used", why)
+            raise unusable_model(self._folder, "used", why)
         return features
 
     def features(self, looks: np.ndarray) -> np.ndarray:
         """Features float32 [D] of one photo, the mean over its looks [looks, 3, S, S]."""
         return self.encode(looks).mean(axis=0)
 
-    def _unusable(self, how: str, why: str) -> LiteError:
-        return LiteError(
-            f"The model in {self._folder} cannot be {how}.",
-            why.partition("\n")[0],
-            "litecli models list   (and pick another: litecli models use NAME)",
-            code=ExitCode.MISSING,
-        )
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -25,6 +25,7 @@ from litecli.config import (
     head_of_learner,
 )
 from litecli.errors import ExitCode, LiteError
+from litecli.library.model_files import incomplete_model
 from litecli.networks import backbone as backbones
 from litecli.networks import graph, timm_networks
 from litecli.networks import weights as weight_files
@@ -52,7 +53,7 @@ def write_model(
         protos[TASK_GRAPH] = graph.export(set_encoder, image_size, graph.SET_PREFIX)
     tensors = {
         graph.PREFIX + name: value.numpy()
-        for name, value in weight_files.counted_out(network.state_dict()).items()
+        for name, value in weight_files.without_counters(network.state_dict()).items()
     }
     for proto in protos.values():
         shared = graph.shared_tensors(proto)
@@ -140,11 +141,7 @@ def load_model(folder: Path, config: ModelConfig) -> FewShotModel:
     own = {n for n in model.state_dict() if not n.startswith("network.")}
     missing = sorted(name for name in own if FILE_NAMES.get(name, name) not in tensors)
     if missing:
-        raise LiteError(
-            f"The model in {folder} has no {FILE_NAMES.get(missing[0], missing[0])}.",
-            "Its config promises more than its file holds.",
-            code=ExitCode.MISSING,
-        )
+        raise incomplete_model(folder, FILE_NAMES.get(missing[0], missing[0]))
     state = {name: torch.from_numpy(tensors[FILE_NAMES.get(name, name)]) for name in own}
     model.load_state_dict(state, strict=False)
     return model
@@ -180,18 +177,19 @@ def fetch(
     name: str,
     folder: Path,
     weights: str = "auto",
+    *,
     head: str = "auto",
     image_size: int | None = None,
     closer_looks: tuple[float, ...] = (),
-    offline: bool = False,
-    pooled: bool = False,
-    accept_licence: bool = False,
     support_looks: int = 0,
+    pooled: bool = False,
+    offline: bool = False,
+    accept_licence: bool = False,
 ) -> ModelConfig:
     """Make a model folder of a timm pretrained network (`litecli models fetch`).
 
-    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`; `closer_looks` and
-    `support_looks`: see Preprocess.
+    `name` is a timm name or a key of `timm_networks.NAMED_NETWORKS`. `weights`, `image_size`,
+    `pooled` and `offline` are those of `backbone.build`, the looks those of Preprocess.
     Raises LiteError as `backbone.build` does, and USAGE before any download when the weights'
     licence has to be accepted.
     """
@@ -200,7 +198,7 @@ def fetch(
         image_size = image_size or own_size
     if weights == "auto":
         _check_licence(name, accept_licence)
-    described = backbones.build(name, weights, image_size, offline, pooled)
+    described = backbones.build(name, weights, image_size, offline=offline, pooled=pooled)
     seen = described.preprocess
     seen = replace(seen, closer_looks=closer_looks, support_looks=support_looks)
     described = replace(described, preprocess=seen)

@@ -58,8 +58,8 @@ def profile_head(profile: Profile, model: Model) -> Head:
     except (KeyError, ValueError, IndexError):
         fits = False
     if not fits or profile.embeddings.shape[1] != model.config.num_features:
-        why = "Its numbers do not fit together."
-        raise damaged_profile(profile.name, why, learn_again(profile.folder, profile.name))
+        fix = learn_again(profile.folder, profile.name, profile.file)
+        raise damaged_profile(profile.name, "Its numbers do not fit together.", fix)
     return head
 
 

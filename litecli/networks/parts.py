@@ -79,17 +79,28 @@ def project(network: nn.Module, num_features: int, power: float = 1.0) -> nn.Mod
     return network
 
 
+def shape_for(network: nn.Module, image_size: int) -> tuple[int, ...]:
+    """The shape of what a network on the processor makes of one blank image.
+
+    Raises ValueError, with the network's own words, where it cannot see images of this size.
+    """
+    try:
+        with torch.no_grad():
+            return tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ValueError(str(error).partition("\n")[0]) from error
+
+
 def num_features(name: str, network: nn.Module, image_size: int, usual_size: int) -> int:
     """D of the network's features [B, D]; LiteError (USAGE) where it cannot give them."""
     try:
-        with torch.no_grad():
-            shape = tuple(network(torch.zeros(1, 3, image_size, image_size)).shape)
-    except (AssertionError, RuntimeError) as error:
-        if is_out_of_memory(error):
-            raise
+        shape = shape_for(network, image_size)
+    except ValueError as error:
         raise LiteError(
             f"{name} with these weights cannot see images of {image_size} px.",
-            str(error).splitlines()[0] if str(error) else "",
+            str(error),
             f"--image-size {usual_size}",
             code=ExitCode.USAGE,
         ) from error

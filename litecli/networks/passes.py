@@ -25,7 +25,7 @@ class Photo:
     """A photo's content, whatever its name: what a profile keeps of it."""
 
     hash: str  # sha256 of the file's bytes
-    look: np.ndarray  # int8 [256]; see same_shot.look
+    greys: np.ndarray  # int8 [256]; see same_shot.greys_of
     notes: tuple[str, ...]  # "dark", "very small", ...
     thumbnail: bytes | None  # JPEG
     embedding: np.ndarray | None = None  # float32 [D]; with FiLM it comes last
@@ -192,7 +192,7 @@ class Network:
         if features.shape[1] == self.model.config.num_features:
             several = len(features) > 1
             crops = unit_rows(features).astype(np.float16) if several else None
-            own = features[: len(self.model.config.preprocess.crops)]
+            own = features[: len(self.model.config.preprocess.look_shares)]
             return replace(photo, embedding=own.mean(axis=0), crops=crops)
         why = f"Its features are {features.shape[1]} numbers, not what its config promises."
         raise damaged_model(self.model.folder, why)

@@ -23,12 +23,10 @@ SEED = 1  # of the drawings
 
 def stranger_inputs(preprocess: Preprocess) -> np.ndarray:
     """Network inputs float32 [NUM_STRANGERS, looks, 3, S, S]: of so many inventions."""
-    from litecli.drawn.scenes import (
-        class_view,  # adapt and classify never draw, and start without it
-    )
+    from litecli.drawn import scenes  # adapt and classify never draw, and start without it
 
     whole = replace(preprocess, crop_pct=1.0)
-    drawn = (class_view(n, 0, SEED, preprocess.image_size) for n in range(NUM_STRANGERS))
+    drawn = (scenes.class_view(n, 0, SEED, preprocess.image_size) for n in range(NUM_STRANGERS))
     looks = (images.to_looks(images.from_pixels(pixels), whole) for pixels in drawn)
     return np.stack([images.to_input(squares, preprocess) for squares in looks])
 

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from litecli.errors import ExitCode, LiteError
 from litecli.image_stream import sent_ahead
-from litecli.library.model_files import Model
+from litecli.library.model_files import Model, unusable_model
 from litecli.networks import backbone
+from litecli.networks.inputs import Standardise
 
 # Images in the network: while it works on some, the next are copied. With 64 of them an H100 waits
 # for Python: MobileNetV2 in bf16 9,700 images a second, with 128 20,100, with 512 21,700.
@@ -29,9 +29,7 @@ class TorchEncoder:
         self._folder = model.folder
         self._device = torch.device(device)
         self._type = torch.bfloat16 if bf16 else torch.float32
-        preprocess = model.config.preprocess
-        self._mean = torch.tensor(preprocess.mean, device=self._device)
-        self._std = torch.tensor(preprocess.std, device=self._device)
+        self._standardise = Standardise(model.config.preprocess, self._device)
         network = backbone.from_model(model.folder, model.config).network
         self._network = network.to(  # type: ignore[call-overload]
             self._device, self._type, memory_format=torch.channels_last
@@ -53,19 +51,14 @@ class TorchEncoder:
                 found = found[: len(squares)]
         found = found.numpy()
         if not np.isfinite(found).all():
-            raise LiteError(
-                f"The model in {self._folder} cannot be used.",
-                "Its features contain NaN or infinity.",
-                "litecli models list   (and pick another: litecli models use NAME)",
-                code=ExitCode.MISSING,
-            )
+            raise unusable_model(self._folder, "used", "Its features contain NaN or infinity.")
         return found.reshape(*pixels.shape[:-3], -1)
 
     def _features(self, squares: torch.Tensor) -> torch.Tensor:
-        """Features [B, D] of uint8 [B, S, S, 3] on the device, standardised as `to_input` does."""
-        inputs = squares.float().div_(255).sub_(self._mean).div_(self._std)
+        """Features [B, D] of uint8 [B, S, S, 3] on the device."""
         # Channels come last in pixels already: the network sees them so without a copy.
-        return self._network(inputs.to(self._type).permute(0, 3, 1, 2)).float()
+        inputs = self._standardise(squares.permute(0, 3, 1, 2))
+        return self._network(inputs.to(self._type)).float()
 
 
 def full_chunks(squares: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -21,7 +21,7 @@ def load_into(network: nn.Module, path: Path, fit: Fit | None = None) -> None:
     position tables at another size; any other tensor of another shape is of another network.
     """
     state = read_weights(path)
-    wanted = counted_out(network.state_dict())
+    wanted = without_counters(network.state_dict())
     missing, odd = _unfit(state, wanted)
     if fit is not None and (missing or odd) and all("pos" in name for name in odd):
         fitted = fit(state, network)
@@ -75,6 +75,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
-def counted_out(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict without batch norm's step counters: files leave them out, nothing needs them."""
     return {n: value for n, value in state.items() if not n.endswith("num_batches_tracked")}

@@ -71,7 +71,9 @@ def _right_folder(objects: Sequence[ObjectFacts]) -> list[Advice]:
     if not labels:
         return []
     count = sum(one.findings.get("mislabelled", 0) for one in objects)
-    do = f"First see whether {_photos(count)} {'is' if count == 1 else 'are'} in the right folder."
+    do = (
+        f"First see whether {photos_of(count)} {'is' if count == 1 else 'are'} in the right folder."
+    )
     return [Advice(labels, do, "More like another object than like their own; shown below.")]
 
 
@@ -90,7 +92,7 @@ def _tell_apart(
         Advice(
             pair,
             "2 or 3 more photos of each, close up, of what differs between them.",
-            f"{_photos(count)} of one {'was' if count == 1 else 'were'} taken for the other.",
+            f"{photos_of(count)} of one {'was' if count == 1 else 'were'} taken for the other.",
         )
         for pair, count in ranked
     ]
@@ -106,5 +108,6 @@ def _again(one: ObjectFacts) -> Advice:
     return Advice((one.label,), "Take these again: close, sharp, in good light.", f"{said}.")
 
 
-def _photos(count: int) -> str:
+def photos_of(count: int) -> str:
+    """ "1 photo", "3 photos" """
     return f"{count} photo{'' if count == 1 else 's'}"

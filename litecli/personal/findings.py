@@ -59,7 +59,7 @@ class OwnPhotos:
         self.profile = profile
         self.labels = profile.photo_labels  # int64 [N]
         self.notes: dict[str, Any] = profile.check.get("photo_notes", {})  # by hash
-        self.groups = same_shot.views(profile.looks, self.labels)  # int64 [N]
+        self.groups = same_shot.views(profile.greys, self.labels)  # int64 [N]
         self.unit = unit_rows(profile.embeddings)  # float32 [N, D]
         number = {label: index for index, label in enumerate(profile.labels)}
         taken = profile.check.get("named", {})
@@ -136,7 +136,7 @@ def _unlike(own: OwnPhotos, novelty: np.ndarray) -> list[Concern]:
 def _twins(own: OwnPhotos) -> list[Concern]:
     """Pairs of photos of two objects that are probably copies of one photo."""
     findings = []
-    for one, other in same_shot.twins(own.profile.looks, own.labels):
+    for one, other in same_shot.twins(own.profile.greys, own.labels):
         pictures = own.pictures[one], own.pictures[other]
         findings.append(Finding(pictures, " and ".join(picture.label for picture in pictures)))
     return _concern(

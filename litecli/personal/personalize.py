@@ -88,11 +88,11 @@ def adapt(
     )
     seen_closer = [photo.crops for photo in support.photos if photo.crops is not None]
     crops = np.stack(seen_closer) if seen_closer else None
-    looks = np.stack([photo.look for photo in support.photos])
+    greys = np.stack([photo.greys for photo in support.photos])
     head = head or model.config.head
     chosen = None if head == "auto" else head_of(model, head)
     others = strangers_of(model)
-    check = selfcheck.check_support(features, labels, len(names), looks, chosen, others, crops)
+    check = selfcheck.check_support(features, labels, len(names), greys, chosen, others, crops)
     params = check.head.fit(features, labels, len(names), crops=crops, **check.options)
     told = {photo.hash: list(photo.notes) for photo in support.photos if photo.notes}
     # The last ones: doubles and photos that cannot be read come after files of other kinds.
@@ -116,7 +116,7 @@ def adapt(
         photo_labels=labels,
         embeddings=features,
         crops=crops,
-        looks=looks,
+        greys=greys,
         check=check.to_dict(names, support.paths) | {"photo_notes": told} | left_out,
         film=support.film,
         thumbnails={p.hash: p.thumbnail for p in support.photos if p.thumbnail is not None},
@@ -135,7 +135,7 @@ def adapt(
         notes=(
             *scan.notes,
             *support.notes,
-            *_twin_notes(same_shot.twins(looks, labels), support.paths),
+            *_twin_notes(same_shot.twins(greys, labels), support.paths),
             *_notes(names, lost, model),
         ),
         embedded=support.embedded,

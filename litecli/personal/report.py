@@ -1,6 +1,6 @@
 """What a person should know of a profile: the facts behind `litecli report`, as plain data.
 
-Everything comes from the profile itself (its check, features, looks and thumbnails), so no photo
+Everything comes from the profile itself (its check, features, greys and thumbnails), so no photo
 and no model is needed. report_page.py makes the page.
 """
 

@@ -18,6 +18,7 @@ from litecli.heads.heads import HEADS
 from litecli.heads.labelled import Basis, Eigenbases, distinct, eigenbasis
 from litecli.heads.ridge import USUAL_LAMBDA
 from litecli.personal import same_shot
+from litecli.personal.advice import ENOUGH, photos_of
 
 FEW_VIEWS = 6  # objects with no more views than this are held out in step
 FORECAST_PHOTOS = 10  # the forecast says: so many of FORECAST_PHOTOS new photos right
@@ -80,18 +81,18 @@ def check_support(
     features: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
-    looks: np.ndarray,
+    greys: np.ndarray,
     head: Head | None = None,
     strangers: np.ndarray | None = None,
     crops: np.ndarray | None = None,
 ) -> Check:
     """Check a support set: features float32 [N, D], labels int64 [N] of every class 0..C-1.
 
-    `head` None: the one of heads.heads.HEADS that is better in this very check. `strangers`
-    [K, D] are features of other things, for `false_accepts`; `crops` [N, V, D] those of parts of
-    the photos.
+    `greys` int8 [N, 256] tell bursts (same_shot.py). `head` None: the one of heads.heads.HEADS
+    that is better in this very check. `strangers` [K, D] are features of other things, for
+    `false_accepts`; `crops` [N, V, D] those of parts of the photos.
     """
-    groups = same_shot.views(looks, labels)
+    groups = same_shot.views(greys, labels)
     basis = Eigenbases()  # each of the questions below is asked of the same photos
     threshold = confidence.unknown_threshold(features, labels, groups, strangers, basis, crops)
     if num_classes == 1:
@@ -183,7 +184,7 @@ def notes(
     mine = np.flatnonzero(labels == index)
     lines = []
     if len(mine) <= 2:
-        lines.append(f"{_photos(len(mine))}: add {5 - len(mine)} more from other sides")
+        lines.append(f"{photos_of(len(mine))}: add {ENOUGH - len(mine)} more from other sides")
     burst = Counter(check.groups[mine].tolist()).most_common(1)[0][1]
     if burst >= 3 or burst == len(mine) > 1:
         lines.append(f"{burst} photos are nearly the same shot (about 1 view); move around it")
@@ -193,10 +194,10 @@ def notes(
             continue
         shown = ", ".join(paths[photo] for photo in wrong[:3]) + (", ..." if wrong.size > 3 else "")
         if other >= len(names):
-            lines.append(f"{_photos(wrong.size)} may be called unknown: {shown}")
+            lines.append(f"{photos_of(wrong.size)} may be called unknown: {shown}")
         else:
             verb = "looks" if wrong.size == 1 else "look"
-            lines.append(f'{_photos(wrong.size)} {verb} more like "{names[other]}": {shown}')
+            lines.append(f'{photos_of(wrong.size)} {verb} more like "{names[other]}": {shown}')
     return lines
 
 
@@ -227,7 +228,3 @@ def false_accepts(
         level = confidence.novelty(strangers, features, labels, basis, crops)
         rates["other_things"] = round(float(np.mean(level <= threshold)), 4)
     return rates
-
-
-def _photos(count: int) -> str:
-    return f"{count} photo{'' if count == 1 else 's'}"

@@ -135,7 +135,7 @@ def learned_looks(preprocess: Preprocess, num_photos: int) -> int:
 
     Of the support looks as many as a head then learns from (`crops_learned`).
     """
-    own = len(preprocess.crops)
+    own = len(preprocess.look_shares)
     return max(own, crops_learned(max(num_photos, 1), own + preprocess.support_looks))
 
 
@@ -158,7 +158,7 @@ def _known_photos(
             said = tuple(notes.get(photo_hash, ()))
             photos[photo_hash] = Photo(
                 photo_hash,
-                previous.looks[n],
+                previous.greys[n],
                 said,
                 thumbnail,
                 previous.embeddings[n],
@@ -200,12 +200,12 @@ def _read_photo(
             return known[photo_hash]
         reader_of(data)  # for a web page no graph is loaded
         network.begin()
-        looks, loaded = images.load_looks(data, preprocess, num_looks - len(preprocess.crops))
+        looks, loaded = images.load_looks(data, preprocess, num_looks - len(preprocess.look_shares))
     except PhotoError as error:
         return error
     inputs = images.to_input(looks, preprocess)
     thumbnail = images.thumbnail_jpeg(loaded.image) if thumbnails else None
-    photo = Photo(photo_hash, same_shot.look(inputs[0]), loaded.notes, thumbnail)
+    photo = Photo(photo_hash, same_shot.greys_of(inputs[0]), loaded.notes, thumbnail)
     return photo, looks, inputs
 
 

@@ -26,7 +26,7 @@ Image.core.set_blocks_max(8)  # pyright: ignore[reportAttributeAccessIssue]
 
 SMALL_SIDE = 64  # pixels; below it a photo is used with a note
 DARK, BRIGHT = 20, 245  # mean luma, 0 to 255
-BLURRED = 0.28  # see _look; real photos lie above 0.29, with a blur of 1 % of the side below
+BLURRED = 0.28  # see _quality; real photos lie above 0.29, with a blur of 1 % of the side below
 THUMBNAIL_SIDE = 160  # pixels, the longer one
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _TURNS = {  # EXIF orientation -> what makes the picture upright; from 5 on it lies on its side
@@ -118,13 +118,13 @@ def load_looks(
     and no less than the closest look shows: its features hardly differ from those of the full
     picture. Raises PhotoError.
     """
-    closest = round(preprocess.image_size / min(preprocess.crops))
+    closest = round(preprocess.image_size / min(preprocess.look_shares))
     photo = open_photo(source, shortest_side=max(2 * preprocess.resize_side, closest))
     looks = to_looks(photo.image, preprocess)
     if support_looks:
         more = to_support_looks(photo.image, support_looks, preprocess.image_size)
         looks = np.concatenate([looks, more])
-    return looks, replace(photo, notes=photo.notes + _look(looks[0], photo))
+    return looks, replace(photo, notes=photo.notes + _quality(looks[0], photo))
 
 
 def load_pixels(source: Path | bytes, side: int) -> np.ndarray:
@@ -147,7 +147,9 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
 
 def to_looks(image: Image.Image, preprocess: Preprocess) -> np.ndarray:
     """The looks that `preprocess` asks for, uint8 [looks, S, S, 3]; every other is mirrored."""
-    squares = [to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.crops]
+    squares = [
+        to_square(image, replace(preprocess, crop_pct=share)) for share in preprocess.look_shares
+    ]
     return np.stack([s[:, ::-1] if n % 2 else s for n, s in enumerate(squares)])
 
 
@@ -190,7 +192,7 @@ def thumbnail_jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _look(pixels: np.ndarray, photo: LoadedPhoto) -> tuple[str, ...]:
+def _quality(pixels: np.ndarray, photo: LoadedPhoto) -> tuple[str, ...]:
     """Notes on a square [S, S, 3]: "dark", "bright" or "blurred".
 
     Blur: neighbouring pixels of a sharp picture differ about half as much as pixels four apart;

@@ -4,7 +4,7 @@ The augmentation of image n in episode (or epoch) k is a function of (seed, k, n
 both passes of a support gradient see the same pixels whatever the chunking.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,9 +12,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from litecli.config import Preprocess
+from litecli.image_stream import CPU
+from litecli.networks.inputs import standardised
+from litecli.pictures.pixels import Squares
 from litecli.threads import in_order
 
-CPU = torch.device("cpu")
 Box = tuple[int, int, int, int]  # top, left, height, width in pixels of the stored square
 
 
@@ -27,7 +29,7 @@ class View:
 
     def __init__(
         self,
-        squares: Callable[[int], np.ndarray],
+        squares: Squares,
         preprocess: Preprocess,
         augment: tuple[int, ...] | None = None,
         smallest_crop: float = 0.4,
@@ -45,11 +47,11 @@ class View:
         """Inputs [B, 3, S, S] float32 of the images with these numbers, on the view's device."""
         if self.augment is None:
             plain = list(in_order(self._plain, map(int, numbers), self.threads))
-            return inputs_of(self._sent(plain), self.preprocess)
+            return standardised(self._sent(plain), self.preprocess)
         seen = list(in_order(self._augmented, map(int, numbers), self.threads))
         lights = torch.from_numpy(np.array([light for _, light in seen], dtype=np.float32))
         pixels = self._sent([crop for crop, _ in seen]).float()
-        return inputs_of(colour_jitter(pixels, lights.to(self.device)), self.preprocess)
+        return standardised(colour_jitter(pixels, lights.to(self.device)), self.preprocess)
 
     def _sent(self, crops: list[Tensor]) -> Tensor:
         """uint8 [B, 3, S, S] of crops [3, S, S], on the device."""
@@ -133,29 +135,3 @@ def colour_jitter(pixels: Tensor, amounts: Tensor) -> Tensor:
     pixels = mean + (pixels - mean) * (1 + 0.4 * contrast)
     tint = torch.cat([1 + 0.1 * warmth, torch.ones_like(warmth), 1 - 0.1 * warmth], dim=1)
     return (pixels * (1 + 0.3 * brightness) * tint).clamp(0, 255)
-
-
-def inputs_of(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """Network inputs of uint8 or float [B, 3, S, S] in 0 to 255, on their device.
-
-    As `images.to_input` makes them for `adapt`, up to float rounding.
-    """
-    if pixels.device.type == "cpu":
-        return torch.from_numpy(standardised_array(pixels.numpy(), preprocess))
-    return standardised(pixels.float(), preprocess)
-
-
-def standardised(pixels: Tensor, preprocess: Preprocess) -> Tensor:
-    """`standardised_array` of a float tensor [B, 3, S, S] in 0 to 255, on its device."""
-    mean, std = (
-        255 * pixels.new_tensor(values).view(3, 1, 1)
-        for values in (preprocess.mean, preprocess.std)
-    )
-    return (pixels - mean) / std
-
-
-def standardised_array(pixels: np.ndarray, preprocess: Preprocess) -> np.ndarray:
-    """uint8 or float [B, 3, S, S] in 0 to 255 -> float32 (value / 255 - mean) / std."""
-    mean = np.array(preprocess.mean, np.float32)[:, None, None] * 255
-    std = np.array(preprocess.std, np.float32)[:, None, None] * 255
-    return (pixels.astype(np.float32) - mean) / std

@@ -6,7 +6,6 @@ should do with things it never saw is learnt from pictures unlike its photos (Be
 mixup, CutMix and mosaics).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from litecli.pictures.augment import random_boxes, resized
+from litecli.pictures.pixels import Squares
 
 TILES = (2, 3)  # mosaics have 2 x 2 or 3 x 3 parts
 MOST_PARTS = max(TILES) ** 2
@@ -102,9 +102,7 @@ def _mosaics(count: int, tiles: int, rng: np.random.Generator) -> np.ndarray:
     return np.take_along_axis(places, order[..., None], axis=1)
 
 
-def picture(
-    pictures: Pictures, row: int, squares: Callable[[int], np.ndarray], side: int
-) -> Tensor:
+def picture(pictures: Pictures, row: int, squares: Squares, side: int) -> Tensor:
     """One picture of a batch, uint8 [3, side, side]."""
     canvas = torch.empty((3, side, side), dtype=torch.uint8)
     for k in np.flatnonzero(pictures.opacities[row]):

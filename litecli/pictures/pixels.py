@@ -17,10 +17,9 @@ from litecli.errors import ExitCode, LiteError, PhotoError
 from litecli.photos import images
 from litecli.threads import in_order
 
-Read = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
+Squares = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
 # Photos, side, threads -> in order, squares uint8 [s, s, 3], None of a photo that cannot be used
 ReadAll = Callable[[Sequence[Path], int, int], Iterator[np.ndarray | None]]
-
 
 MAPPED = 16_000_000  # bytes of the photos' file that are mapped at once
 AROUND = 2 * 2**16  # bytes that Linux maps with what is asked for
@@ -100,7 +99,7 @@ def photos_key(paths: Sequence[Path], side: int) -> str:
 
 
 def cache(
-    read: Read, count: int, key: str, folder: Path, workers: int
+    read: Squares, count: int, key: str, folder: Path, workers: int
 ) -> Iterator[tuple[int, int]]:
     """Fill `folder` with `read(n)` for n below `count`, unless it already holds `key`.
 
@@ -131,7 +130,7 @@ def reserve(path: Path, size: int) -> None:
             file.truncate(size)
 
 
-def _squares(read: Read, count: int, workers: int) -> Iterator[np.ndarray | None]:
+def _squares(read: Squares, count: int, workers: int) -> Iterator[np.ndarray | None]:
     def attempt(number: int) -> np.ndarray | None:
         try:
             return read(number)

@@ -1,7 +1,7 @@
 """A run's images: folders or drawn objects, decoded once, split into training and validation."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from litecli import threads
-from litecli.config import TrainConfig
+from litecli.config import Preprocess, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.pictures import pixels
 from litecli.pictures.overlaps import overlaps_of
-from litecli.pictures.pixels import PixelStore, ReadAll
+from litecli.pictures.pixels import PixelStore, ReadAll, Squares
 from litecli.tasks.datasets import Dataset, read_dataset, training_folders
 from litecli.tasks.drawn_classes import drawn_dataset, drawn_image
 from litecli.tasks.episodes import Source, hold_out_classes
@@ -31,8 +31,8 @@ class TrainingData:
     overlaps: tuple[str, ...] = ()  # what validation shares with training, in words
 
     @property
-    def squares(self) -> Callable[[int], np.ndarray]:
-        """Image number -> uint8 [side, side, 3]."""
+    def squares(self) -> Squares:
+        """The decoded images."""
         return self.store.__getitem__
 
     @property
@@ -66,9 +66,9 @@ def open_data(
     dataset, held_out = run_dataset(config)
     workers = threads.workers(config.workers)
     if config.data:
-        yield from pixels.cache_photos(dataset.paths, _side(config), cache, workers, read_all)
+        yield from pixels.cache_photos(dataset.paths, stored_side(config), cache, workers, read_all)
     else:
-        draw = partial(drawn_image, seed=config.seed, side=_side(config))
+        draw = partial(drawn_image, seed=config.seed, side=stored_side(config))
         count, key = len(dataset.paths), _key(config, dataset)
         yield from pixels.cache(draw, count, key, cache, workers)
     yield _training_data(config, dataset, held_out, cache)
@@ -113,15 +113,15 @@ def run_dataset(config: TrainConfig) -> tuple[Dataset, int]:
     return read_dataset([*training, *validation]), held_out
 
 
-def _side(config: TrainConfig) -> int:
-    """Pixels of a stored square's side; photos leave room for the centre crop of adapt."""
-    return round(config.image_size / 0.875) if config.data else config.image_size
+def stored_side(config: TrainConfig) -> int:
+    """Pixels of a stored square's side; photos leave room for the usual centre crop of adapt."""
+    return round(config.image_size / Preprocess.crop_pct) if config.data else config.image_size
 
 
 def _key(config: TrainConfig, dataset: Dataset) -> str:
     """Names the stored squares."""
     if config.data:
-        return pixels.photos_key(dataset.paths, _side(config))
+        return pixels.photos_key(dataset.paths, stored_side(config))
     return f"drawn {config.seed} {config.image_size} {len(dataset.paths)}"
 
 

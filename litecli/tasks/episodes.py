@@ -85,7 +85,10 @@ def sample_episode(sources: Sequence[Source], config: EpisodeConfig, seed: int, 
 def _support_counts(
     rng: np.random.Generator, sizes: np.ndarray, room: np.ndarray, config: EpisodeConfig
 ) -> np.ndarray:
-    """Support photos per class [way]: at least one each, together support_min to support_max."""
+    """Support photos per class [way]: at least one each, together support_min to support_max.
+
+    100 photos of a class, and weights from a half to two, are Meta-Dataset's numbers.
+    """
     way = len(sizes)
     wanted = np.floor(rng.uniform() * np.minimum(100, room) + 1).sum()
     total = max(way, config.support_min, int(min(config.support_max, wanted)))

@@ -5,6 +5,7 @@ loop.py                its steps, validations and states
 stages.py              what a training stage is
 supervised.py          the stage before the episodes
 supervised_batches.py  the pictures that it learns from
+image_pool.py          all training images, and how often each comes
 teacher.py             what teacher networks make of the pictures
 unlabelled.py          pictures of any training image
 nuisance.py            the stage that starts a projection

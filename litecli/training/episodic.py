@@ -15,11 +15,12 @@ from litecli.image_stream import ImagesByNumber
 from litecli.lite import Subset, Task
 from litecli.networks.model import FewShotModel
 from litecli.pictures.augment import View
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Episode, Source, sample_episode
 from litecli.threads import workers
 from litecli.training.imitation import ImitationTasks
 from litecli.training.ranks import ALONE, Ranks
-from litecli.training.stages import Squares, hash_seed, restore, schedule, set_lr, state_tensors
+from litecli.training.stages import hash_seed, restore, schedule, set_lr, state_tensors
 
 
 class EpisodicStage:

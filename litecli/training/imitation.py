@@ -21,8 +21,8 @@ from litecli.image_stream import Images
 from litecli.lite import Learner, Task, encode_all
 from litecli.networks.model import FewShotModel
 from litecli.pictures.atlas import Atlas
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
-from litecli.training.stages import Squares
 from litecli.training.teacher import LiveTeacher
 from litecli.training.unlabelled import LitPictures, UnlabelledImages
 

@@ -20,8 +20,8 @@ from litecli.heads.labelled import unit_rows
 from litecli.lite import encode_all
 from litecli.networks.model import FewShotModel
 from litecli.pictures.atlas import Atlas
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
-from litecli.training.stages import Squares
 from litecli.training.unlabelled import LitPictures, UnlabelledImages
 
 PHOTOS = 40  # in a step

@@ -45,7 +45,7 @@ def plan(config: TrainConfig) -> Plan:
         find_model(name)  # or LiteError, before anything is computed
     built = _network(config)
     check_learnable(config, built.network)
-    if config.projection:
+    if config.projection or built.projected:  # to another power, perhaps
         built = backbone.with_projection(built, config.feature_power)
     config = replace(config, projection=built.projected)
     dataset, held_out = training_data.run_dataset(config)
@@ -88,7 +88,9 @@ def _network(config: TrainConfig) -> backbone.Backbone:
     """The run's network; a plan downloads nothing, so weights from the hub are left out of it."""
     weights = "none" if config.weights == "auto" else config.weights
     try:
-        return backbone.build(config.backbone, weights, config.image_size, True, config.pooled)
+        return backbone.build(
+            config.backbone, weights, config.image_size, offline=True, pooled=config.pooled
+        )
     except LiteError as error:
         if error.code != ExitCode.NETWORK:
             raise

@@ -22,7 +22,7 @@ from litecli.config import EpisodeConfig, TrainConfig
 from litecli.errors import ExitCode, LiteError
 from litecli.networks.model import FewShotModel
 from litecli.pictures.pixels import MAPPED, PixelStore
-from litecli.pictures.training_data import TrainingData
+from litecli.pictures.training_data import TrainingData, stored_side
 from litecli.tasks.episodes import Source
 from litecli.training.best_model import write_best
 from litecli.training.episodic import EpisodicStage
@@ -36,7 +36,7 @@ ROOM = 0.88  # share of the memory asked for that a lowered chunk may fill: runs
 SPREAD = 1.3  # what a graph takes against its tensors' bytes, before that is measured
 PIECES = 1.2  # on a CPU: many tasks leave free memory in smaller pieces than one rehearsal does
 WRITING = 150_000_000  # bytes of the libraries that export a model on a CPU, and of their work
-LEARNED = 3  # copies of what is learned that a step leaves: its gradient, and Adam's two moments
+LEFT = 3  # copies of what is learned that a step leaves: its gradient, and Adam's two moments
 
 
 class Rehearsal:
@@ -54,7 +54,7 @@ class Rehearsal:
             )
         self.before = self.meter.now()
         self.unloaded = 0  # bytes of libraries that only a run will load
-        side = round(config.image_size / 0.875)
+        side = stored_side(config)
         noise = np.random.default_rng(0)
         self.square = noise.integers(0, 256, (side, side, 3), dtype=np.uint8)
         self.graph = graph_bytes(model.network, config.image_size, bf16)
@@ -160,7 +160,7 @@ class Rehearsal:
         if self.device.type == "cuda":
             return 0
         memory.give_back()
-        about = self.meter.now() + WRITING + (4 + LEARNED) * self._weights()
+        about = self.meter.now() + WRITING + (4 + LEFT) * self._weights()
         if about > limit:
             self.unloaded = WRITING
             self.before += self.unloaded

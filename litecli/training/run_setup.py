@@ -13,7 +13,7 @@ from litecli.errors import ExitCode, LiteError
 from litecli.library.model_library import find_model
 from litecli.networks import backbone as backbones
 from litecli.networks.model import FewShotModel
-from litecli.networks.parts import batch_norm_layers
+from litecli.networks.parts import batch_norm_layers, shape_for
 from litecli.pictures import gpu_decoding
 from litecli.pictures.atlas import Atlas, atlas_for
 from litecli.pictures.training_data import TrainingData, open_data
@@ -33,10 +33,14 @@ def initial_model(config: TrainConfig, device: torch.device, offline: bool) -> F
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # for random weights
         built = backbones.build(
-            config.backbone, config.weights, config.image_size, offline, config.pooled
+            config.backbone,
+            config.weights,
+            config.image_size,
+            offline=offline,
+            pooled=config.pooled,
         )
         check_learnable(config, built.network)
-        if config.projection:
+        if config.projection or built.projected:  # to another power, perhaps
             built = backbones.with_projection(built, config.feature_power)
         if config.uses_film:  # the set encoder's passes are for one look at a photo
             one_look = replace(built.preprocess, closer_looks=(), support_looks=0)
@@ -63,12 +67,11 @@ def check_learnable(config: TrainConfig, network: torch.nn.Module) -> None:
         )
     for size in config.pretrain.image_sizes if config.pretrain.images else ():
         try:
-            with torch.no_grad():
-                network(torch.zeros(1, 3, size, size))
-        except (RuntimeError, AssertionError, ValueError) as error:
+            shape_for(network, size)
+        except ValueError as error:
             raise LiteError(
                 f"{config.backbone} takes no images of {size} px, which its supervised stage has.",
-                f"{error}".partition("\n")[0],
+                str(error),
                 f"image_size = {config.image_size} below [pretrain] in a --config file",
                 code=ExitCode.USAGE,
             ) from error

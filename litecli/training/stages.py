@@ -6,7 +6,7 @@ are supervised.py, nuisance.py and episodic.py.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -14,8 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from litecli.networks.model import FewShotModel
-
-Squares = Callable[[int], np.ndarray]  # image number -> uint8 [side, side, 3]
 
 
 class Stage(Protocol):

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from litecli.config import TrainConfig
+from litecli.networks.inputs import standardised
 from litecli.networks.model import FewShotModel
 from litecli.networks.parts import features_and_maps
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.augment import colour_jitter, standardised
+from litecli.pictures.augment import colour_jitter
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
 from litecli.threads import in_order, workers
-from litecli.training.stages import Squares, hash_seed, schedule, set_lr
+from litecli.training.stages import hash_seed, schedule, set_lr
 from litecli.training.supervised_batches import NO_LABEL, Batch, Batches
 from litecli.training.teacher import KeptTeacher, LiveTeacher, fitted
 
@@ -26,10 +28,10 @@ class SupervisedStage:
     """Ordinary classification of all training classes, with batch statistics that move.
 
     Episodes freeze those statistics, and a network from random weights does not learn that way.
-    They depend on the whole batch, so of many ranks the first trains alone
-    and the others wait for its weights. With a `teacher`, linear maps of the student's features
-    (and of its maps) also predict the teachers'; they are thrown away afterwards (Hinton et al.,
-    2015; Romero et al., 2015). An `atlas` makes the pictures on its device, else threads make them.
+    They depend on the whole batch, so of many ranks the first trains alone and the others wait for
+    its weights. With a `teacher`, linear maps of the student's features (and of its maps) also
+    predict the teachers'; they are thrown away afterwards (Hinton et al., 2015; Romero et al.,
+    2015). An `atlas` makes the pictures on its device, else threads make them.
     """
 
     name = "supervised"

@@ -25,8 +25,9 @@ from litecli.library.model_files import Model
 from litecli.networks import backbone
 from litecli.networks.devices import depthwise_in_fp32
 from litecli.networks.encoder import Encoder
+from litecli.networks.inputs import standardised
 from litecli.networks.parts import features_and_maps
-from litecli.pictures.augment import random_box, resized, standardised, standardised_array
+from litecli.pictures.augment import random_box, resized
 from litecli.pictures.composites import Pictures, single_pictures
 from litecli.pictures.pixels import PixelStore, no_room, reserve
 from litecli.threads import in_order
@@ -103,7 +104,7 @@ class LiveTeacher:
         """Set every channel's mean and spread from pictures [B, 3, S, S], 0 to 255."""
         sums: list[list[Tensor]] = []
         for pixels in batches:
-            for n, found in enumerate(self._look(pixels)):
+            for n, found in enumerate(self._outputs(pixels)):
                 rows = in_double(found).movedim(1, -1).flatten(0, -2)
                 ones = rows.new_tensor(float(len(rows)))
                 parts = [ones, rows.sum(0), rows.square().sum(0)]
@@ -123,7 +124,7 @@ class LiveTeacher:
         features, *maps = (
             (found - mean.to(found).view(-1, *[1] * (found.ndim - 2)))
             / std.to(found).view(-1, *[1] * (found.ndim - 2))
-            for found, mean, std in zip(self._look(pixels), self._means, self._stds, strict=True)
+            for found, mean, std in zip(self._outputs(pixels), self._means, self._stds, strict=True)
         )
         return Lesson(features, maps)
 
@@ -132,11 +133,11 @@ class LiveTeacher:
 
         An inner product of two pictures is then the sum of the teachers' cosines.
         """
-        parts = self._look(pixels)[0].split(self.widths, dim=1)
+        parts = self._outputs(pixels)[0].split(self.widths, dim=1)
         return torch.cat([unit_rows(part) for part in parts], dim=1)
 
     @torch.no_grad()
-    def _look(self, pixels: Tensor) -> list[Tensor]:
+    def _outputs(self, pixels: Tensor) -> list[Tensor]:
         """All teachers' features [B, D], then their maps [B, C, h, w], side by side."""
         seen = []
         for network, preprocess in zip(self.networks, self.preprocess, strict=True):
@@ -204,8 +205,8 @@ def cache_features(
         view, n = which
         box, parts = teacher_box(int(store.sides[n]), seed, view, n), []
         for encoder, preprocess in encoders:
-            crop = resized(store[n], box, preprocess.image_size).numpy()
-            parts.append(encoder.encode(standardised_array(crop[None], preprocess))[0])
+            crop = resized(store[n], box, preprocess.image_size)
+            parts.append(encoder.encode(standardised(crop[None], preprocess).numpy())[0])
         return np.concatenate(parts)
 
     out = np.memmap(path, np.float16, "r+", shape=(views, count, width))

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from litecli import threads
 from litecli.config import Preprocess, TrainConfig
+from litecli.networks.inputs import standardised
 from litecli.pictures.atlas import Atlas
-from litecli.pictures.augment import colour_jitter, standardised
+from litecli.pictures.augment import colour_jitter
 from litecli.pictures.composites import draw_pictures
+from litecli.pictures.pixels import Squares
 from litecli.tasks.episodes import Source
-from litecli.training.stages import Squares
-from litecli.training.supervised_batches import (
+from litecli.training.image_pool import (
     image_shares,
     labelled_images,
     rendered,

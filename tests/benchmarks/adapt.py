@@ -70,7 +70,7 @@ def run(command: Sequence[str], home: Path) -> None:
 def decode(paths: Sequence[Path], model: Model) -> None:
     """Every photo to its pixels, in threads, nothing else."""
     preprocess = model.config.preprocess
-    looks = learned_looks(preprocess, len(paths)) - len(preprocess.crops)
+    looks = learned_looks(preprocess, len(paths)) - len(preprocess.look_shares)
 
     def read(path: Path) -> np.ndarray:
         return images.to_input(images.load_looks(path, preprocess, looks)[0], preprocess)

@@ -114,7 +114,7 @@ def rate(model: Model, name: str) -> float:
     """Photos a second of one row; the first ones do not count."""
     preprocess = model.config.preprocess
     side = preprocess.image_size
-    shape = (CUDA_TOGETHER, len(preprocess.crops), side, side, 3)
+    shape = (CUDA_TOGETHER, len(preprocess.look_shares), side, side, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     inputs = to_input(pixels[: 64 if "cpu" in name or name == "onnx" else None], preprocess)
     if name == "onnx":

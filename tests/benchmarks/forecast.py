@@ -27,8 +27,8 @@ def look_ahead(collection: Collection, task: Task, head: Head | None) -> tuple[f
     """Leave-one-out, expected and true accuracy, and the printed range, of one folder."""
     known, labels = collection.features[task.support], task.labels
     objects = np.unique(labels)
-    looks, crops = collection.looks[task.support], crops_of(collection, task.support)
-    check = check_support(known, labels, len(objects), looks, head, crops=crops)
+    greys, crops = collection.greys[task.support], crops_of(collection, task.support)
+    check = check_support(known, labels, len(objects), greys, head, crops=crops)
     expected = expected_accuracy(labels, check.groups, check.named)
     params = check.head.fit(known, labels, len(objects), crops=crops, **check.options)
     named = check.head.score(params, collection.features[task.query]).argmax(1)

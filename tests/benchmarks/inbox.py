@@ -44,7 +44,7 @@ def main() -> None:
         subprocess.run(adapt, check=True, capture_output=True, env=environment(home))
         encoder, preprocess = Encoder(model.folder), model.config.preprocess
         side = preprocess.image_size
-        blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
+        blank = np.zeros((len(preprocess.look_shares), 3, side, side), np.float32)
 
         def network() -> None:
             for _ in in_order(lambda _: encoder.features(blank), paths):

@@ -51,7 +51,7 @@ def milliseconds(folder: Path) -> float:
     """Time of one photo's looks on one core, the median."""
     preprocess, encoder = open_model(folder).config.preprocess, Encoder(folder)
     side = preprocess.image_size
-    blank = np.zeros((len(preprocess.crops), 3, side, side), np.float32)
+    blank = np.zeros((len(preprocess.look_shares), 3, side, side), np.float32)
     spent = []
     for _ in range(PHOTOS_TIMED):
         began = time.perf_counter()

@@ -35,7 +35,7 @@ def features_of(model: Model, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]
     seen, encoder = model.config.preprocess, Encoder(model.folder)
     looks, usable = encode_dataset(dataset, encoder, model, None, support_looks=seen.support_looks)
     assert usable.all(), "a photo cannot be read"
-    return looks[:, : len(seen.crops)].mean(axis=1), looks
+    return looks[:, : len(seen.look_shares)].mean(axis=1), looks
 
 
 def accuracies(

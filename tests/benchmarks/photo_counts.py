@@ -76,7 +76,7 @@ def main() -> None:
     dataset = read_dataset([arguments.data])
     seen, encoder = model.config.preprocess, Encoder(model.folder)
     looks, usable = encode_dataset(dataset, encoder, model, None, support_looks=seen.support_looks)
-    features = looks[:, : len(seen.crops)].mean(axis=1)
+    features = looks[:, : len(seen.look_shares)].mean(axis=1)
     source = one_source(dataset.keep(usable), arguments.data, arguments.way)
     print(
         f"{arguments.data.name}, {model.name}, {arguments.tasks} tasks of {arguments.way} objects"

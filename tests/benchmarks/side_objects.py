@@ -77,7 +77,7 @@ def read_collection(folder: Path, model: Model, grounds: list[Path], count: int)
     def see(inputs: list[np.ndarray]) -> np.ndarray:
         return np.stack([encoder.features(looks) for looks in inputs])
 
-    own, more = len(preprocess.crops), preprocess.support_looks
+    own, more = len(preprocess.look_shares), preprocess.support_looks
     crops = np.zeros((len(objects), own + more, model.config.num_features), np.float32)
     wide, made = [], []
     for number, path in enumerate(dataset.paths):

@@ -22,6 +22,7 @@ from litecli.heads import confidence
 from litecli.heads.head import Head
 from litecli.heads.heads import HEADS
 from litecli.library.model_library import Model, find_model
+from litecli.library.profile import GREY_SIDE
 from litecli.networks.encoder import Encoder
 from litecli.networks.model_heads import head_of
 from litecli.networks.strangers import strangers_of
@@ -42,7 +43,7 @@ class Collection:
     name: str
     features: np.ndarray  # [N, D]
     crops: np.ndarray  # [N, V, D]
-    looks: np.ndarray  # [N, 256]
+    greys: np.ndarray  # [N, 256]
     photos: list[np.ndarray]
 
 
@@ -69,16 +70,16 @@ def read_collection(folder: Path, model: Model) -> Collection:
             return None
 
     usable = np.zeros(len(dataset.paths), bool)
-    own = len(preprocess.crops)
+    own = len(preprocess.look_shares)
     number = own + preprocess.support_looks
     crops = np.zeros((len(usable), number, model.config.num_features), np.float32)
-    looks = np.zeros((len(usable), same_shot.LOOK_SIDE**2), np.int8)
+    greys = np.zeros((len(usable), GREY_SIDE**2), np.int8)
     for n, pixels in enumerate(in_order(read, dataset.paths)):
         if pixels is not None:
-            crops[n], looks[n] = encoder.encode(pixels), same_shot.look(pixels[0])
+            crops[n], greys[n] = encoder.encode(pixels), same_shot.greys_of(pixels[0])
             usable[n] = True
     pools = [np.array(pool) for pool in dataset.keep(usable).sources[0].support]
-    return Collection(folder.name, crops[:, :own].mean(axis=1), crops, looks, pools)
+    return Collection(folder.name, crops[:, :own].mean(axis=1), crops, greys, pools)
 
 
 def crops_of(collection: Collection, photos: np.ndarray) -> np.ndarray | None:
@@ -168,9 +169,9 @@ def measure(
         task = draw(collection, [shots] * way, ASKED, rng)
         assert task is not None
         known, labels = features[task.support], task.labels
-        looks = collection.looks[task.support]
+        greys = collection.greys[task.support]
         crops = crops_of(collection, task.support)
-        check = selfcheck.check_support(known, labels, way, looks, head, strangers, crops)
+        check = selfcheck.check_support(known, labels, way, greys, head, strangers, crops)
         chosen = set(task.support.tolist())
         left = [pool for pool in collection.photos if chosen.isdisjoint(pool.tolist())]
         near = rng.choice(np.concatenate(left), NEAR)
