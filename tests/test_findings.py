@@ -35,7 +35,7 @@ def own_photos(
         photo_hashes=hashes,
         photo_labels=np.array(labels),
         embeddings=np.stack([along, np.sqrt(1 - along**2)], axis=1).astype(np.float32),
-        looks=every[list(range(number) if shots is None else shots)],
+        greys=every[list(range(number) if shots is None else shots)],
         check={
             "named": {paths[n]: name for n, name in (taken or {}).items()},
             "photo_notes": {hashes[n]: said for n, said in (notes or {}).items()},

@@ -101,7 +101,7 @@ def test_a_damaged_profile_without_a_version_before_is_kept() -> None:
         {"embeddings": np.zeros((2, 4), np.float32)},
         {"photo_labels": np.array([0, 1, 7])},
         {"labels": ("keys", "keys")},
-        {"looks": np.zeros((3, 255), np.int8)},
+        {"greys": np.zeros((3, 255), np.int8)},
         {"crops": np.zeros((3, 2, 5), np.float16)},
         {"film": {"norm.weight": np.array([np.nan], np.float32)}},
         {"temperature": 0.0},
@@ -112,7 +112,7 @@ def test_a_damaged_profile_without_a_version_before_is_kept() -> None:
             **dict.fromkeys(("labels", "photo_paths", "photo_hashes"), ()),
             "photo_labels": np.empty(0, np.int64),
             "embeddings": np.empty((0, 4), np.float32),
-            "looks": np.empty((0, 256), np.int8),
+            "greys": np.empty((0, 256), np.int8),
         },
     ],
 )

@@ -74,7 +74,7 @@ def test_a_photo_of_another_object_now_has_come_and_gone(
     (folder / "keys" / "IMG_0.jpg").rename(folder / "mug" / "moved.jpg")
     learned = adapt(folder, tiny_model, previous=first)
     assert learned.embedded == 0
-    assert learned.changes == Changes(("mug/moved.jpg",), ("keys/IMG_0.jpg",), (), ())
+    assert learned.changes == Changes(("mug/moved.jpg",), ("keys/IMG_0.jpg",), (), (), moved=1)
 
 
 def test_a_profile_remembers_whole_paths(
