@@ -61,7 +61,12 @@ HEAD_TESTS += ("test_head_choice", "test_mahalanobis", "test_mahalanobis_gradien
 NOVELTY_TESTS = ("test_confidence_limits", "test_head_choice", "test_confidence")
 NOVELTY_TESTS += ("test_crops_and_strangers",)
 STORAGE_TESTS = ("test_storage", "test_saving")
-STORAGE_TESTS += ("test_kept_profiles", "test_named_profiles", "test_named_models")
+STORAGE_TESTS += (
+    "test_kept_profiles",
+    "test_named_profiles",
+    "test_changed_profiles",
+    "test_named_models",
+)
 TARGETS = {
     "lite": Target("litecli/lite.py", LITE_TESTS),
     "film": Target("litecli/networks/film.py", ("test_generator", "test_film")),
